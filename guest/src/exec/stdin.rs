@@ -1,0 +1,127 @@
+//! A process's stdin: a queue no larger than the window, and the pipe or terminal that it goes into.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bottle_protocol::STDIN_WINDOW_BYTES;
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
+
+use crate::link::Lost;
+
+/// Credit is given back in pieces of at least this, but at once when the queue is empty.
+const GRANT_BYTES: u32 = 64 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Stdin {
+    /// Gone when it was closed, by either side.
+    fd: Option<OwnedFd>,
+    terminal: bool,
+    queue: VecDeque<u8>,
+    ending: bool,
+    /// What the host may still send.
+    window: u32,
+    /// Written, and not yet granted anew.
+    written: u32,
+    last: u8,
+}
+
+impl Stdin {
+    pub(super) fn pipe(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            terminal: false,
+            queue: VecDeque::new(),
+            ending: false,
+            window: STDIN_WINDOW_BYTES,
+            written: 0,
+            last: b'\n',
+        }
+    }
+
+    pub(super) fn terminal(fd: OwnedFd) -> Self {
+        Self { terminal: true, ..Self::pipe(fd) }
+    }
+
+    /// Takes what the host sent, which it must have had the credit for.
+    pub(super) fn queue(&mut self, data: &[u8]) -> Result<(), Lost> {
+        let left = u32::try_from(data.len()).ok().and_then(|length| self.window.checked_sub(length));
+        let (Some(left), false) = (left, self.ending) else {
+            crate::log("connection dropped: stdin beyond its credit or its end");
+            return Err(Lost);
+        };
+        self.window = left;
+        // Nobody reads it any more: no credit is given for it either, so that the host stops.
+        if self.fd.is_some() {
+            self.queue.extend(data);
+            self.write();
+        }
+        Ok(())
+    }
+
+    /// No more will come.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+        self.write();
+    }
+
+    pub(super) fn close(&mut self) {
+        self.fd = None;
+        self.queue.clear();
+    }
+
+    /// What to poll for room, if something waits for it.
+    pub(super) fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        self.fd.as_ref().filter(|_| !self.queue.is_empty()).map(AsFd::as_fd)
+    }
+
+    /// Writes what the process takes.
+    pub(super) fn write(&mut self) {
+        while let Some(fd) = &self.fd {
+            let (piece, _) = self.queue.as_slices();
+            if piece.is_empty() {
+                break;
+            }
+            match rustix::io::write(fd, piece) {
+                Ok(count) => {
+                    self.last = piece.get(count.wrapping_sub(1)).copied().unwrap_or(self.last);
+                    drop(self.queue.drain(..count));
+                    self.written = self.written.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                // The process closed it.
+                Err(_) => self.close(),
+            }
+        }
+        if self.ending {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(fd) = self.fd.take() else { return };
+        if !self.terminal {
+            return;
+        }
+        // A terminal is not closed by its input's end: the end is typed. In the middle of a line the first one only
+        // ends the line. A program that reads keys as they come does not take this for an end, as on any terminal.
+        if let Ok(modes) = tcgetattr(&fd)
+            && modes.local_modes.contains(LocalModes::ICANON)
+        {
+            let end = modes.special_codes[SpecialCodeIndex::VEOF];
+            let typed = if self.last == b'\n' { &[end][..] } else { &[end, end] };
+            let _ = rustix::io::write(&fd, typed);
+        }
+    }
+
+    /// Credit to give to the host now.
+    pub(super) fn grant(&mut self) -> Option<u32> {
+        let due = self.written >= GRANT_BYTES || (self.written > 0 && self.queue.is_empty());
+        if !due || self.ending {
+            return None;
+        }
+        self.window = self.window.saturating_add(self.written);
+        Some(std::mem::take(&mut self.written))
+    }
+}

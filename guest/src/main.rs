@@ -1,0 +1,31 @@
+//! Process 1 of the guest. Started otherwise, `bottle-guest serve SOCKET` answers the same protocol on a UNIX
+//! socket, for tests and for trying things out on any Linux machine.
+
+#[cfg(target_os = "linux")]
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    if std::process::id() == 1 {
+        bottle_guest::boot::run();
+    }
+    match (arguments.next(), arguments.next()) {
+        (Some(verb), Some(socket)) if verb == "serve" => {
+            if let Err(error) = bottle_guest::server::serve_unix(socket.as_ref(), arguments.next().as_deref())
+            {
+                bottle_guest::log(&error);
+                std::process::exit(1);
+            }
+        }
+        _ => {
+            bottle_guest::log(
+                "this is the init of a bottle's guest; elsewhere: bottle-guest serve SOCKET [CONFIG]",
+            );
+            std::process::exit(2);
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    bottle_guest::log("this is the init of a bottle's guest, which is Linux");
+    std::process::exit(2);
+}

@@ -1,0 +1,189 @@
+//! The system calls that need `unsafe`, each wrapped once.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use bottle_protocol::ExitStatus;
+use rustix::fd::BorrowedFd;
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Waits until some child has ended and returns its id, without reaping it.
+pub(crate) fn peek_ended_child() -> io::Result<i32> {
+    // SAFETY: `siginfo_t` is plain data for which zeroes are valid, and the call writes to it only.
+    let info = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        check(libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOWAIT))?;
+        info
+    };
+    // SAFETY: a successful waitid fills in the fields of SIGCHLD.
+    Ok(unsafe { info.si_pid() })
+}
+
+/// Reaps a child that has ended.
+pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
+    let mut status = 0;
+    // SAFETY: the call writes one int.
+    let result = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+    if result != pid {
+        return None;
+    }
+    if libc::WIFSIGNALED(status) {
+        Some(ExitStatus::Signal(libc::WTERMSIG(status).unsigned_abs()))
+    } else {
+        Some(ExitStatus::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(255)))
+    }
+}
+
+/// Sends a signal to a process group that is not our own.
+pub(crate) fn kill_group(pid: i32, signal: i32) {
+    if pid > 1 {
+        // SAFETY: no memory is involved; the id is that of a child's own group.
+        unsafe { libc::kill(-pid, signal) };
+    }
+}
+
+/// Sends a signal to every process but this one. Only for process 1, for which that means: of the guest.
+pub(crate) fn kill_all(signal: i32) {
+    if std::process::id() == 1 {
+        // SAFETY: no memory is involved.
+        unsafe { libc::kill(-1, signal) };
+    }
+}
+
+/// Makes an eventfd readable.
+pub(crate) fn raise_event(event: &OwnedFd) {
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+}
+
+/// Takes in the orphans among our descendants, as process 1 does by nature.
+pub(crate) fn become_subreaper() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// A vsock socket that listens on `port`.
+pub(crate) fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
+    let socket = vsock_socket(libc::SOCK_STREAM)?;
+    vsock_bind(&socket, port)?;
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 128) })?;
+    Ok(socket)
+}
+
+/// A connection to the host's `port`.
+pub(crate) fn vsock_connect(port: u32) -> io::Result<OwnedFd> {
+    let socket = vsock_socket(libc::SOCK_STREAM)?;
+    let address = vsock_address(libc::VMADDR_CID_HOST, port);
+    // SAFETY: the address lives through the call, and its length is its own.
+    check(unsafe {
+        libc::connect(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32)
+    })?;
+    Ok(socket)
+}
+
+/// A vsock datagram socket on `port`.
+pub(crate) fn vsock_datagrams(port: u32) -> io::Result<OwnedFd> {
+    let socket = vsock_socket(libc::SOCK_DGRAM)?;
+    vsock_bind(&socket, port)?;
+    Ok(socket)
+}
+
+fn vsock_socket(kind: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved; a descriptor that the call returns is ours alone.
+    unsafe {
+        let fd = check(libc::socket(libc::AF_VSOCK, kind | libc::SOCK_CLOEXEC, 0))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+fn vsock_bind(socket: &OwnedFd, port: u32) -> io::Result<()> {
+    let address = vsock_address(libc::VMADDR_CID_ANY, port);
+    // SAFETY: the address lives through the call, and its length is its own.
+    check(unsafe {
+        libc::bind(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32)
+    })
+    .map(drop)
+}
+
+fn vsock_address(cid: u32, port: u32) -> libc::sockaddr_vm {
+    // SAFETY: plain data for which zeroes are valid.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::AF_VSOCK as libc::sa_family_t;
+    address.svm_cid = cid;
+    address.svm_port = port;
+    address
+}
+
+/// Brings a network interface up; with an address, gives it that first.
+pub(crate) fn interface_up(name: &CStr, address: Option<(Ipv4Addr, Ipv4Addr)>) -> io::Result<()> {
+    // SAFETY: no memory is involved; a descriptor that the call returns is ours alone.
+    let socket = unsafe {
+        OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?)
+    };
+    // SAFETY: plain data for which zeroes are valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(name.to_bytes()) {
+        *to = *from as c_char;
+    }
+    let ioctl = |code: libc::c_ulong, request: &mut libc::ifreq| {
+        // SAFETY: these codes read or write one `ifreq`, which lives through the call.
+        check(unsafe { libc::ioctl(socket.as_raw_fd(), code as _, std::ptr::from_mut(request)) })
+    };
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16;
+    ioctl(libc::SIOCSIFFLAGS, &mut request)?;
+    if let Some((address, mask)) = address {
+        request.ifr_ifru.ifru_addr = inet(address);
+        ioctl(libc::SIOCSIFADDR, &mut request)?;
+        request.ifr_ifru.ifru_netmask = inet(mask);
+        ioctl(libc::SIOCSIFNETMASK, &mut request)?;
+    }
+    Ok(())
+}
+
+fn inet(address: Ipv4Addr) -> libc::sockaddr {
+    // SAFETY: both are plain data of the same size, and zeroes are valid.
+    unsafe {
+        let mut inet: libc::sockaddr_in = std::mem::zeroed();
+        inet.sin_family = libc::AF_INET as libc::sa_family_t;
+        inet.sin_addr.s_addr = u32::from_ne_bytes(address.octets());
+        std::mem::transmute::<libc::sockaddr_in, libc::sockaddr>(inet)
+    }
+}
+
+/// Sets the clock, in nanoseconds since 1970.
+pub(crate) fn set_clock(unix_ns: u64) -> io::Result<()> {
+    // SAFETY: plain data for which zeroes are valid (there may be padding).
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    time.tv_sec = (unix_ns / 1_000_000_000) as libc::time_t;
+    time.tv_nsec = (unix_ns % 1_000_000_000) as _;
+    // SAFETY: the call reads one timespec.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) }).map(drop)
+}
+
+/// Restarts the machine, which ends libkrun on every architecture.
+pub(crate) fn restart() {
+    if std::process::id() == 1 {
+        // SAFETY: no memory is involved.
+        unsafe { libc::reboot(libc::RB_AUTOBOOT) };
+    }
+}
+
+/// Lets a process have `count` open files, as docker does.
+pub(crate) fn allow_open_files(count: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: count, rlim_max: count };
+    // SAFETY: the call reads one rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(drop)
+}
+
+/// Makes reads and writes of a descriptor answer at once.
+pub(crate) fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let fd: BorrowedFd<'_> = fd.as_fd();
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    Ok(rustix::fs::fcntl_setfl(fd, flags | rustix::fs::OFlags::NONBLOCK)?)
+}
