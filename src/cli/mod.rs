@@ -1,0 +1,90 @@
+//! The command line: one file a verb. The doc comments are the manual.
+//!
+//! - [`run`] and [`vm_run`] launch; [`process`] has the flags that both share.
+//! - [`image`], [`gc`], [`doctor`]: what is on this machine.
+//! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
+//! - [`signals`]: Ctrl-C and its kin, for the launch under way.
+
+mod doctor;
+mod gc;
+mod image;
+mod process;
+mod progress;
+mod report;
+mod run;
+mod signals;
+mod vm_run;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Run a coding agent in a microVM whose only way out is a sidecar bundle made for it.
+#[derive(Debug, Parser)]
+#[command(name = "bottle", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    verbosity: Verbosity,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+struct Verbosity {
+    /// Say more; twice, even more. RUST_LOG says it module by module.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::RunArgs),
+    #[command(subcommand)]
+    Vm(VmVerb),
+    #[command(subcommand)]
+    Image(image::ImageVerb),
+    Gc(gc::GcArgs),
+    Doctor(doctor::DoctorArgs),
+}
+
+/// MicroVMs without a bundle.
+#[derive(Debug, Subcommand)]
+enum VmVerb {
+    Run(vm_run::VmRunArgs),
+}
+
+/// Parses, runs, reports.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    start_log(&cli.verbosity);
+    let quiet = cli.verbosity.quiet;
+    let result = match cli.verb {
+        Verb::Run(args) => args.run(quiet),
+        Verb::Vm(VmVerb::Run(args)) => args.run(quiet),
+        Verb::Image(verb) => verb.run(quiet),
+        Verb::Gc(args) => args.run(),
+        Verb::Doctor(args) => args.run(),
+    };
+    result.unwrap_or_else(|error| report::failure(&error))
+}
+
+fn start_log(verbosity: &Verbosity) {
+    let level = match (verbosity.quiet, verbosity.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "bottle=info,warn",
+        (false, _) => "bottle=debug,warn",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(|out, record| {
+            use std::io::Write;
+            writeln!(out, "bottle: {}: {}", record.level().as_str().to_lowercase(), record.args())
+        })
+        .init();
+}

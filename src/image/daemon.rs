@@ -1,0 +1,120 @@
+//! Images of the local docker daemon, through its API on `DOCKER_HOST` or docker's usual socket.
+
+use std::error::Error as _;
+use std::fs::File;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use futures_util::StreamExt;
+
+use super::config::ImageId;
+use super::error::ImageError;
+use super::store::stop_if;
+
+/// How long the daemon may take to begin its answer. Daemons before 25 write the whole image to a temporary directory
+/// before they send the first byte, which takes minutes for a large image on a slow disk.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long an export that has begun may stall. The daemon reads from its own disk meanwhile, nothing else.
+const STALL_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
+/// A connection to the daemon, and the runtime that drives it.
+pub(crate) struct Daemon {
+    runtime: tokio::runtime::Runtime,
+    docker: Docker,
+}
+
+/// What the daemon says about an image.
+pub(crate) struct Inspected {
+    /// The config's digest, or, with the containerd image store, that of the manifest or index.
+    pub(crate) id: ImageId,
+    pub(crate) os: String,
+    pub(crate) architecture: String,
+}
+
+impl Daemon {
+    /// Connects to the daemon that `DOCKER_HOST` names.
+    pub(crate) fn connect() -> Result<Self, ImageError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ImageError::DaemonUnreachable(error.to_string()))?;
+        let docker = Docker::connect_with_defaults()
+            .map_err(|error| ImageError::DaemonUnreachable(words(&error)))?
+            .with_timeout(ANSWER_TIMEOUT);
+        Ok(Self { runtime, docker })
+    }
+
+    /// Asks what image `name` is.
+    pub(crate) fn inspect(&self, name: &str) -> Result<Inspected, ImageError> {
+        let answer = self.runtime.block_on(self.docker.inspect_image(name)).map_err(|error| match error {
+            Error::DockerResponseServerError { status_code: 404, .. } => {
+                ImageError::NotInDaemon(name.to_owned())
+            }
+            Error::DockerResponseServerError { message, .. } => {
+                ImageError::Daemon { action: "inspect", name: name.to_owned(), message }
+            }
+            other => ImageError::DaemonUnreachable(words(&other)),
+        })?;
+        let id = answer.id.unwrap_or_default();
+        Ok(Inspected {
+            id: id.parse().map_err(|error: super::config::BadDigest| ImageError::Daemon {
+                action: "inspect",
+                name: name.to_owned(),
+                message: error.to_string(),
+            })?,
+            os: answer.os.unwrap_or_default(),
+            architecture: answer.architecture.unwrap_or_default(),
+        })
+    }
+
+    /// Writes the archive of the image with this ID to `file`, which lies in `cache_dir`. `progress` is told the bytes so
+    /// far, and may stop it.
+    pub(crate) fn export(
+        &self,
+        name: &str,
+        id: ImageId,
+        file: &mut File,
+        cache_dir: &Path,
+        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<(), ImageError> {
+        let failed = |message| ImageError::Daemon { action: "export", name: name.to_owned(), message };
+        // By ID: the name may have moved on since it was inspected.
+        let id = format!("sha256:{id}");
+        self.runtime.block_on(async {
+            let mut stream = std::pin::pin!(self.docker.export_image(&id));
+            let mut total = 0;
+            let mut patience = ANSWER_TIMEOUT;
+            loop {
+                let chunk = match tokio::time::timeout(patience, stream.next()).await {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Ok(chunk))) => chunk,
+                    Ok(Some(Err(error))) => return Err(failed(words(&error))),
+                    Err(_) => return Err(failed(format!("nothing came for {} s", patience.as_secs()))),
+                };
+                file.write_all(&chunk)
+                    .map_err(|error| ImageError::io("write", cache_dir, cache_dir, error))?;
+                total += chunk.len() as u64;
+                patience = STALL_TIMEOUT;
+                stop_if(progress(total))?;
+            }
+        })
+    }
+}
+
+/// An error with its causes: hyper's own says only "client error".
+fn words(error: &Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        cause = error.source();
+    }
+    words
+}

@@ -1,0 +1,51 @@
+//! A docker image becomes `base.ext4`.
+//!
+//! ```text
+//! Source ─► daemon (export) ─┐
+//!        └───────────────────┴► archive ─► layer ─► tree ─► fixup ─► ext4 ─► store
+//!                               finds the   made    merged   owners  written  renamed into
+//!                               config and  plain,  in       that    once,    its place
+//!                               the layers  hashed  memory   agents  in order
+//!                                                            need
+//! ```
+//!
+//! Only headers and small files are held in memory; contents go from the archive into the ext4 image once. Everything
+//! read is taken for hostile. What the ext4 writer of this version can't express is refused, with the layer and the
+//! entry named.
+//!
+//! On disk, below the cache directory (each directory for its user alone):
+//!
+//! ```text
+//! images/
+//! ├── <sha256 of the image's config>/
+//! │   ├── base.ext4     the merged layers, 16 GiB nominal, sparse, mode 0400
+//! │   └── config.json   the config, byte for byte: its digest is the directory's name
+//! ├── daemon/<id>       for a daemon whose image IDs are not config digests: the config's digest
+//! ├── locks/<id>        held while that image is imported, so that two imports do the work once
+//! └── work/
+//!     ├── .lock         held while the directories beside it come and go
+//!     └── import-…/     an import at work; it becomes images/<id> by renaming, or is removed,
+//!                       at the latest by the next import
+//! ```
+
+mod archive;
+mod config;
+mod daemon;
+mod error;
+mod ext4;
+mod fixup;
+mod inode;
+mod layer;
+mod region;
+mod source;
+mod store;
+mod tarball;
+mod tree;
+#[cfg(test)]
+mod tree_tests;
+mod work;
+
+pub use config::{BadDigest, ImageConfig, ImageId};
+pub use error::ImageError;
+pub use source::Source;
+pub use store::{Image, OnProgress, Progress, Store};

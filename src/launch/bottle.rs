@@ -1,0 +1,173 @@
+//! `bottle run`: a VM, and the bundle that is all it can reach.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::guest::{self, Machine, Surroundings, import};
+use super::{Interrupt, LaunchError, Process, Timings};
+use crate::bundle::{Bundle, BundleError, BundleSpec, Docker};
+use crate::image::{ImageError, Progress, Source, Store};
+use crate::state::{self, StateDir};
+use crate::vm::AllowRule;
+use crate::vm::agent::ExitStatus;
+
+/// A proxy is up within a second or two; an emulated machine that is busy may take ten times as long, and more.
+const BUNDLE_READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What to run, in what, and behind what.
+#[derive(Debug)]
+pub struct BottleRun {
+    /// The image of the guest.
+    pub image: Source,
+    /// The bottle's name; a random one if not given.
+    pub name: Option<String>,
+    /// The VM's size.
+    pub machine: Machine,
+    /// The bundle.
+    pub bundle: BundleRequest,
+    /// The process.
+    pub process: Process,
+}
+
+/// The bundle's container.
+#[derive(Debug, Clone)]
+pub struct BundleRequest {
+    /// An image that the docker daemon has.
+    pub image: String,
+    /// The port, inside the container, of the proxy that the guest may reach.
+    pub proxy_port: u16,
+}
+
+/// Runs a process in a VM of its own, whose only way out is a bundle of its own, and leaves neither behind.
+///
+/// # Errors
+/// When anything but the process fails. What was made by then is gone again.
+pub fn run_bottle(
+    run: &BottleRun,
+    interrupt: &Interrupt,
+    on_progress: &mut (dyn FnMut(Progress) + Send),
+    timings: &mut Timings,
+) -> Result<ExitStatus, LaunchError> {
+    let host = |what| move |source| LaunchError::Host { what, source };
+    // Before anything takes time.
+    run.process.terminal_size()?;
+    let store = Store::open(&state::cache_root()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(host("cannot start the runtime"))?;
+    let docker = runtime.block_on(Docker::connect())?;
+    // From here on, everything is taken away again in the reverse of this order, whatever happens.
+    let state = StateDir::create(run.name.as_deref(), "bottle")?;
+    let teardown = BundleTeardown {
+        runtime: &runtime,
+        docker: &docker,
+        state_root: state.root().to_owned(),
+        slug: state.slug().to_owned(),
+    };
+
+    let (image, bundle) = thread::scope(|scope| {
+        let importing = thread::Builder::new().name("image".to_owned()).spawn_scoped(scope, || {
+            let start = Instant::now();
+            let imported = import(&store, &run.image, interrupt, on_progress);
+            if imported.is_err() {
+                interrupt.abandon();
+            }
+            (imported, start.elapsed())
+        });
+        let importing = importing.map_err(host("cannot start a thread"))?;
+        let start = Instant::now();
+        let bundle = runtime.block_on(start_bundle(&docker, &state, &run.bundle, interrupt));
+        let bundle_took = start.elapsed();
+        if bundle.is_err() {
+            interrupt.abandon();
+        }
+        let (image, image_took) = match importing.join() {
+            Ok(imported) => imported,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        timings.note("image", image_took);
+        timings.note("bundle", bundle_took);
+        Ok::<_, LaunchError>((image, bundle))
+    })?;
+    interrupt.check()?;
+    let (image, endpoint) = match (image, bundle) {
+        (Ok(image), Ok(endpoint)) => (image, endpoint),
+        // Whichever failed first stopped the other one.
+        (Err(ImageError::Stopped) | Ok(_), Err(error)) => return Err(error.into()),
+        (Err(error), _) => return Err(error.into()),
+    };
+
+    let surroundings = Surroundings {
+        machine: run.machine.clone(),
+        allow: vec![AllowRule::endpoint(endpoint)],
+        env: proxy_env(endpoint),
+    };
+    let result = guest::run(&state, &image, surroundings, &run.process, interrupt, timings);
+    timings.measure("end of the bundle", || drop(teardown));
+    drop(state);
+    result
+}
+
+async fn start_bundle(
+    docker: &Docker,
+    state: &StateDir,
+    request: &BundleRequest,
+    interrupt: &Interrupt,
+) -> Result<std::net::SocketAddrV4, BundleError> {
+    let mut spec = BundleSpec::new(state.slug(), state.root(), &request.image);
+    spec.ports = vec![request.proxy_port];
+    let bundle = Bundle::start_unless(docker, spec, &|| interrupt.is_over()).await?;
+    tokio::select! {
+        ready = bundle.wait_ready(docker, request.proxy_port, BUNDLE_READY_LIMIT) => ready?,
+        () = interrupt.over() => return Err(BundleError::Stopped { slug: state.slug().to_owned() }),
+    }
+    let missing =
+        || BundleError::NotPublished { container: bundle.container().to_owned(), port: request.proxy_port };
+    bundle.endpoint(request.proxy_port).ok_or_else(missing)
+}
+
+/// Where the guest's programs find the proxy. Both spellings are in use.
+fn proxy_env(proxy: std::net::SocketAddrV4) -> Vec<(String, String)> {
+    let url = format!("http://{proxy}");
+    let no_proxy = format!("localhost,127.0.0.1,{}", proxy.ip());
+    let variables = [("HTTP_PROXY", &url), ("HTTPS_PROXY", &url), ("NO_PROXY", &no_proxy)];
+    variables
+        .iter()
+        .flat_map(|(name, value)| {
+            [((*name).to_owned(), (*value).clone()), (name.to_lowercase(), (*value).clone())]
+        })
+        .collect()
+}
+
+/// Removes the bundle when it is dropped, whatever there is of it.
+struct BundleTeardown<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    docker: &'a Docker,
+    state_root: PathBuf,
+    slug: String,
+}
+
+impl Drop for BundleTeardown<'_> {
+    fn drop(&mut self) {
+        let root: &Path = &self.state_root;
+        if let Err(error) = self.runtime.block_on(Bundle::remove(self.docker, root, &self.slug)) {
+            log::warn!("{error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_is_set_in_both_spellings() {
+        let env = proxy_env("127.0.0.16:4000".parse().unwrap());
+        for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
+            assert!(env.contains(&(name.to_owned(), "http://127.0.0.16:4000".to_owned())), "{name}");
+        }
+        assert!(env.contains(&("no_proxy".to_owned(), "localhost,127.0.0.1,127.0.0.16".to_owned())));
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a launch failed.
+
+use std::io;
+
+use crate::bundle::BundleError;
+use crate::image::ImageError;
+use crate::state::StateError;
+use crate::vm::agent::AgentError;
+use crate::vm::{DiskError, VmError};
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The directories of bottles.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The disk made from it.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The VM.
+    #[error(transparent)]
+    Vm(#[from] VmError),
+    /// The guest, once it was up.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// Neither the user nor the image says what to run.
+    #[error("the image {image} has no command of its own, and none was given")]
+    NoCommand {
+        /// The image.
+        image: String,
+    },
+    /// `-t` without a terminal.
+    #[error("a terminal was asked for, and stdin is not one")]
+    NoTerminal,
+    /// The terminal could not be switched or asked.
+    #[error("the terminal: {0}")]
+    Terminal(#[source] io::Error),
+    /// What the process writes can't be passed on.
+    #[error("cannot write to {stream}: {source}")]
+    Output {
+        /// `stdout` or `stderr`.
+        stream: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A signal came before the process ran, or came too often.
+    #[error("stopped by signal {signal}")]
+    Interrupted {
+        /// Its number.
+        signal: i32,
+    },
+    /// A thread or runtime could not be had.
+    #[error("{what}: {source}")]
+    Host {
+        /// What was to be started.
+        what: &'static str,
+        /// Why it could not.
+        source: io::Error,
+    },
+}

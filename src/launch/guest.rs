@@ -1,0 +1,87 @@
+//! From an imported image to the end of the process that ran in it.
+
+use std::ops::ControlFlow;
+
+use super::attach::attach;
+use super::interrupt::{Interrupt, Target};
+use super::terminal::RawTerminal;
+use super::{LaunchError, Process, Timings};
+use crate::image::{Image, ImageError, Progress, Source, Store};
+use crate::state::StateDir;
+use crate::vm::agent::ExitStatus;
+use crate::vm::{AllowRule, Starting, VmConfig, create_overlay};
+
+/// The machine to run in.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    /// Virtual processors; the default of [`VmConfig`] if not given.
+    pub cpus: Option<u8>,
+    /// Memory in MiB; the default of [`VmConfig`] if not given.
+    pub memory_mib: Option<u32>,
+}
+
+/// What a guest gets beside its image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    pub(super) machine: Machine,
+    pub(super) allow: Vec<AllowRule>,
+    /// Behind the image's environment, and winning over it, in every process.
+    pub(super) env: Vec<(String, String)>,
+}
+
+/// Imports the image, unless the launch is asked to stop.
+pub(super) fn import(
+    store: &Store,
+    source: &Source,
+    interrupt: &Interrupt,
+    on_progress: &mut dyn FnMut(Progress),
+) -> Result<Image, ImageError> {
+    store.import(source, &mut |progress| {
+        on_progress(progress);
+        if interrupt.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
+/// Boots a VM over the image, runs the process on our stdio, and ends the VM. Its disk is not kept, so it is not
+/// written out either.
+pub(super) fn run(
+    state: &StateDir,
+    image: &Image,
+    surroundings: Surroundings,
+    process: &Process,
+    interrupt: &Interrupt,
+    timings: &mut Timings,
+) -> Result<ExitStatus, LaunchError> {
+    let request = process.request(image, process.terminal_size()?)?;
+    let disk = state.path().join("disk.qcow2");
+    timings.measure("disk", || create_overlay(&image.base, &disk))?;
+
+    let mut config = VmConfig::new(state.path(), disk);
+    config.hostname = state.slug().to_owned();
+    config.cpus = surroundings.machine.cpus.unwrap_or(config.cpus);
+    config.memory_mib = surroundings.machine.memory_mib.unwrap_or(config.memory_mib);
+    config.allow = surroundings.allow;
+    config.env = image.config.env.iter().cloned().chain(surroundings.env).collect();
+    config.user = image.config.user.clone().unwrap_or_default();
+    config.working_dir = image.config.working_dir.clone().unwrap_or_default();
+
+    let stopped = |error| interrupt.signal().map_or(error, |signal| LaunchError::Interrupted { signal });
+    let starting = Starting::spawn(&config)?;
+    interrupt.aim(Target::Boot(starting.killer()));
+    let booted = starting.wait();
+    let vm = booted.map_err(|error| stopped(error.into()))?;
+    timings.note_boot(vm.boot_time(), vm.ready().timings);
+
+    let result = timings.measure("command", || {
+        let exec = vm.agent().exec(&request)?;
+        // From the last moment on at which an error goes to a terminal as it is.
+        let raw = process.tty.then(RawTerminal::enter).transpose()?;
+        interrupt.aim(Target::Process(exec.control(), vm.killer()));
+        let status = attach(exec);
+        drop(raw);
+        status
+    });
+    interrupt.aim(Target::Launch);
+    timings.measure("end of the VM", || vm.kill());
+    result.map_err(stopped)
+}

@@ -1,0 +1,98 @@
+//! The requests.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bottle_protocol::{ClientFrame, ExecRequest, GuestFrame, Info, Message, MessageReader, Request, hello};
+
+use super::connect::connect;
+use super::ready::Until;
+use super::{AgentError, Exec};
+
+/// For an answer that takes the guest no work. A busy or emulated machine needs seconds; longer means that it hangs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+
+/// A guest's agent. Cheap to make and to clone: it connects when it is asked something.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    socket: PathBuf,
+}
+
+impl Agent {
+    /// The agent behind the UNIX socket that libkrun forwards to the guest.
+    pub fn new(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Starts a process in the guest. Returns when it runs.
+    ///
+    /// # Errors
+    /// [`AgentError::Failed`] when the guest cannot start it.
+    pub fn exec(&self, request: &ExecRequest) -> Result<Exec, AgentError> {
+        let what = format!("{} ran", CommandName(request));
+        let stream = self.send(&Request::Exec(request.clone()))?;
+        Exec::start(stream, what, ANSWER_LIMIT)
+    }
+
+    /// Asks how the guest is.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with that.
+    pub fn info(&self) -> Result<Info, AgentError> {
+        let what = "it was asked how it is";
+        match self.ask(&Request::Info, what)? {
+            GuestFrame::Info(info) => Ok(info),
+            GuestFrame::Failed(failure) => Err(failure.into()),
+            _ => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
+        }
+    }
+
+    /// Tells the guest to end its processes (SIGTERM, and SIGKILL after `grace`), write its disk out and power off.
+    /// Returns when the guest has taken the order; the end of the VMM process is the end of the guest.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn shutdown(&self, grace: Duration) -> Result<(), AgentError> {
+        let what = "it was told to power off";
+        let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        match self.ask(&Request::Shutdown { grace_ms }, what)? {
+            GuestFrame::ShuttingDown => Ok(()),
+            GuestFrame::Failed(failure) => Err(failure.into()),
+            _ => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
+        }
+    }
+
+    fn ask(&self, request: &Request, what: &str) -> Result<GuestFrame, AgentError> {
+        let stream = self.send(request)?;
+        let mut reader = MessageReader::new(Until::within(stream, ANSWER_LIMIT));
+        match reader.message().map_err(|error| AgentError::read(error, what))? {
+            Some(frame) => Ok(frame),
+            None => Err(AgentError::Lost { what: what.to_owned() }),
+        }
+    }
+
+    /// Greets and asks in one go. If the guest does not take it, that shows when its answer is read.
+    fn send(&self, request: &Request) -> Result<UnixStream, AgentError> {
+        let mut bytes = hello().to_vec();
+        ClientFrame::Request(request.clone()).encode(&mut bytes).map_err(AgentError::TooLarge)?;
+        let connect_error = |source| AgentError::Connect { socket: self.socket.clone(), source };
+        let mut stream = connect(&self.socket).map_err(connect_error)?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        drop(stream.write_all(&bytes));
+        stream.set_write_timeout(None)?;
+        Ok(stream)
+    }
+}
+
+/// The program's name as errors show it.
+struct CommandName<'a>(&'a ExecRequest);
+
+impl fmt::Display for CommandName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.argv.first().map(|name| String::from_utf8_lossy(name)).unwrap_or_default();
+        write!(f, "`{name}`")
+    }
+}

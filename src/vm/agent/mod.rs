@@ -1,0 +1,24 @@
+//! The host's side of the guest agent: a connection for each request, through the UNIX socket that libkrun forwards to
+//! the guest's vsock port. The protocol is drawn in `bottle-protocol`.
+//!
+//! - [`Agent`] opens connections and asks ([`client`]).
+//! - [`Exec`] is a process under way: stdin, control and events, each usable from a thread of its own ([`exec`]).
+//! - [`accept_ready`] reads what init reports when it has booted ([`ready`]).
+//!
+//! The guest is not trusted: it can answer nonsense, nothing, or without end, and gets an error for the first, a
+//! deadline for the second, and a bounded amount of memory for the third.
+
+mod client;
+mod connect;
+mod error;
+mod exec;
+mod ready;
+mod window;
+
+pub use bottle_protocol::{
+    BootTimings, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, Info, Ready, TtySize,
+};
+pub use client::Agent;
+pub use error::AgentError;
+pub use exec::{Exec, ExecControl, ExecEvent, ExecOutput, ExecStdin};
+pub use ready::accept_ready;

@@ -1,0 +1,98 @@
+//! What a microVM is to be.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bottle_protocol::{EnvVar, GuestConfig};
+
+use super::AllowRule;
+
+/// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
+const DEFAULT_CPUS: u8 = 2;
+
+/// Enough for a coding agent and a build beside it. It is not taken from the host before the guest uses it.
+const DEFAULT_MEMORY_MIB: u32 = 2048;
+
+/// A boot takes a fraction of a second where the processor virtualises, and some seconds where it is emulated with
+/// other work beside it. A guest that has not answered by then is not going to.
+const DEFAULT_BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What a microVM is to be. The fields behind the constructor's have defaults.
+#[derive(Debug, Clone)]
+pub struct VmConfig {
+    /// A directory of the VM's own, that exists and that only its owner may enter; sockets and logs go there. The
+    /// path of a socket in it must fit into 107 bytes (103 on macOS).
+    pub state_dir: PathBuf,
+    /// The root disk, a qcow2 image ([`super::create_overlay`]) with an ext4 file system.
+    pub disk: PathBuf,
+    /// The guest's name, at most 64 bytes.
+    pub hostname: String,
+    /// Virtual processors.
+    pub cpus: u8,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// What the guest may connect to. Nothing: there is no network at all, not even the device's support for one.
+    pub allow: Vec<AllowRule>,
+    /// The environment of every process that is run through the agent.
+    pub env: Vec<(String, String)>,
+    /// The user of a process that names none, as `USER` of an image has it; root if empty.
+    pub user: String,
+    /// The working directory of a process that names none; `/` if empty. Made if it is not there.
+    pub working_dir: String,
+    /// How long the guest has from its start until its agent answers.
+    pub boot_timeout: Duration,
+    /// The VM outlives the process that started it.
+    pub detached: bool,
+}
+
+impl VmConfig {
+    /// A VM that boots from `disk` and keeps its sockets and logs in `state_dir`.
+    pub fn new(state_dir: impl Into<PathBuf>, disk: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            disk: disk.into(),
+            hostname: "bottle".to_owned(),
+            cpus: DEFAULT_CPUS,
+            memory_mib: DEFAULT_MEMORY_MIB,
+            allow: Vec::new(),
+            env: Vec::new(),
+            user: String::new(),
+            working_dir: String::new(),
+            boot_timeout: DEFAULT_BOOT_TIMEOUT,
+            detached: false,
+        }
+    }
+
+    /// Where the VMM takes connections for the guest agent.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.state_dir.join("agent.sock")
+    }
+
+    /// Where the guest reports that it is up.
+    pub(super) fn ready_socket(&self) -> PathBuf {
+        self.state_dir.join("ready.sock")
+    }
+
+    /// What the guest's init reads.
+    pub(super) fn guest_config(&self, wall_clock_unix_ns: u64) -> GuestConfig {
+        GuestConfig {
+            hostname: self.hostname.clone(),
+            env: self.env.iter().map(|(name, value)| EnvVar::new(name.as_str(), value.as_str())).collect(),
+            default_user: self.user.clone().into_bytes().into(),
+            default_cwd: self.working_dir.clone().into_bytes().into(),
+            network: !self.allow.is_empty(),
+            wall_clock_unix_ns,
+            ..GuestConfig::default()
+        }
+    }
+}
+
+/// What libkrun prints.
+pub(super) fn vmm_log(state_dir: &Path) -> PathBuf {
+    state_dir.join("vmm.log")
+}
+
+/// What the guest's kernel and init print.
+pub(super) fn console_log(state_dir: &Path) -> PathBuf {
+    state_dir.join("console.log")
+}

@@ -1,0 +1,96 @@
+//! A bottle's disk: an empty qcow2 overlay over an image's `base.ext4`.
+//!
+//! The overlay states the format of its backing file, raw. One that does not is probed by whoever opens it, and then a
+//! guest that writes a qcow2 header to the start of its disk would choose what file of the host is opened next.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use imago::file::File as ImageFile;
+use imago::qcow2::Qcow2CreateBuilder;
+use imago::{FormatCreateBuilder, StorageOpenOptions};
+
+/// Why an overlay could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// The base, or the overlay.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A qcow2 header can only hold a path of this form.
+    #[error("the path of the base image, {}, is not UTF-8, or has more than 1023 bytes", path.display())]
+    BadBasePath {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// Makes `overlay`, a disk that reads as `base` (a raw image, whose size it takes) until it is written to.
+///
+/// # Errors
+/// When the base cannot be read, or the overlay exists or cannot be written. Nothing is left behind then.
+pub fn create_overlay(base: &Path, overlay: &Path) -> Result<(), DiskError> {
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| DiskError::Io { action, path, source }
+    };
+    let bad_base = || DiskError::BadBasePath { path: base.to_owned() };
+    let backing = base.to_str().filter(|path| path.len() <= 1023).ok_or_else(bad_base)?;
+    let size_bytes = fs::metadata(base).map_err(io("read the size of", base))?.len();
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(overlay)
+        .map_err(io("create", overlay))?;
+    write_overlay(backing, size_bytes, file).map_err(|error| {
+        // The half-written overlay is of no use to anyone, and the error above is the one to report.
+        fs::remove_file(overlay).unwrap_or_default();
+        io("write", overlay)(error)
+    })
+}
+
+fn write_overlay(backing: &str, size_bytes: u64, overlay: fs::File) -> io::Result<()> {
+    let file = ImageFile::from_open_file(overlay, StorageOpenOptions::new().write(true))?;
+    Qcow2CreateBuilder::<ImageFile>::new(file)
+        .size(size_bytes)
+        .backing(backing.to_owned(), "raw".to_owned())
+        .create()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_is_small_and_names_its_backing_format() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, overlay) = (dir.path().join("base"), dir.path().join("overlay"));
+        fs::File::create(&base).unwrap().set_len(1 << 34).unwrap();
+        create_overlay(&base, &overlay).unwrap();
+        let bytes = fs::read(&overlay).unwrap();
+        assert!(bytes.starts_with(b"QFI\xfb"), "no qcow2 header");
+        assert_eq!(u64::from_be_bytes(bytes[24..32].try_into().unwrap()), 1 << 34, "virtual size");
+        // Header extension 0xe2792aca is the backing format's name.
+        let stated = b"\xe2\x79\x2a\xca\x00\x00\x00\x03raw";
+        assert!(bytes.windows(stated.len()).any(|window| window == stated), "no backing format");
+        assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+        assert!(matches!(create_overlay(&base, &overlay), Err(DiskError::Io { action: "create", .. })));
+    }
+
+    #[test]
+    fn a_missing_base_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let overlay = dir.path().join("overlay");
+        assert!(create_overlay(&dir.path().join("base"), &overlay).is_err());
+        assert!(!overlay.exists());
+    }
+}

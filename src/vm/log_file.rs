@@ -1,0 +1,113 @@
+//! Log files that a guest can fill and that end at a limit.
+//!
+//! ```text
+//! pipe ─► pump ─► NAME.log       at most LIMIT_BYTES, then it becomes
+//!                 NAME.log.old   (the one before that is gone)
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Of one file. A boot prints some KiB; the rest is room for a guest's last words, after much noise.
+const LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// How much of a log an error quotes: some twenty lines.
+const QUOTE_BYTES: u64 = 2048;
+
+/// A log that does not grow beyond its limit.
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: File,
+    len_bytes: u64,
+}
+
+impl LogFile {
+    /// Opens the log, and goes on behind what is in it.
+    pub(super) fn append_to(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        let len_bytes = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), file, len_bytes })
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.len_bytes > 0 && self.len_bytes + bytes.len() as u64 > LIMIT_BYTES {
+            fs::rename(&self.path, self.path.with_extension("log.old"))?;
+            *self = Self::append_to(&self.path)?;
+        }
+        self.file.write_all(bytes)?;
+        self.len_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes what comes out of `source` to the log, until its end. When the log can't be written (a full disk), the
+    /// rest is thrown away: whoever writes to the pipe must not be held up by it.
+    pub(super) fn pump(mut self, mut source: impl Read) {
+        let mut buffer = [0; 8192];
+        loop {
+            match source.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) => self.append(&buffer[..count]).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Opens a log for appending. Who may read the directory may not therefore read the log.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+/// The end of a log, for an error: printable, each line indented. Empty if there is nothing in it.
+pub(super) fn tail(path: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let len_bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(len_bytes.saturating_sub(QUOTE_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(QUOTE_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    // A log that isn't there has no end to quote.
+    printable(&read().unwrap_or_default())
+}
+
+/// The guest wrote this: nothing in it may reach the terminal as a command.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let lines: Vec<String> = text
+        .lines()
+        .map(clean)
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| format!("  {line}"))
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_ends_at_the_limit_and_its_end_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console.log");
+        let flood = io::repeat(b'x').take(5 * LIMIT_BYTES);
+        LogFile::append_to(&path).unwrap().pump(flood.chain(&b"\nthe end\n"[..]));
+        let sizes: u64 =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert!(sizes <= 2 * LIMIT_BYTES, "{sizes} bytes");
+        assert!(tail(&path).ends_with("  the end"));
+    }
+
+    #[test]
+    fn quoted_lines_hold_no_control_characters() {
+        assert_eq!(printable(b"a\x1b[31mb\r\n\n\x07\xffc\n"), "  a[31mb\n  \u{fffd}c");
+        assert_eq!(tail(Path::new("/nonexistent")), "");
+    }
+}

@@ -1,0 +1,56 @@
+//! A disk becomes a running guest.
+//!
+//! ```text
+//! VmConfig ─► spawn ──────── this binary again, as the VMM ──► vmm ─► krun ─► libkrun (never returns)
+//!               │             config and lifeline on its stdin           guest kernel ─► init
+//!               └─► Starting ──────────── ready.sock ◄──────────────────────────────────┘ "ready"
+//!                      └─► Vm ─── agent ── agent.sock ─────────────────► exec, info, shutdown
+//! ```
+//!
+//! - [`config`]: what was asked for; [`allow`]: one rule of what the guest may connect to.
+//! - [`disk`]: the qcow2 overlay that the guest writes to.
+//! - [`spawn`]: the child process, the wait for the guest, and [`Vm`], the handle.
+//! - [`vmm`]: what the child does; [`krun`]: libkrun's calls, each one once.
+//! - [`kernel`]: where `libkrunfw` is found; [`log_file`]: what the guest prints, bounded; [`sys`]: what differs by OS.
+//! - [`agent`]: the host's side of the guest agent.
+//!
+//! libkrun takes the process over that starts a VM, so the VM lives in a child: this same binary, run again. A program
+//! that uses this library therefore calls [`become_vmm_if_asked`] first thing in `main`.
+
+pub mod agent;
+mod allow;
+mod config;
+mod disk;
+mod error;
+mod kernel;
+mod krun;
+mod log_file;
+mod spawn;
+mod sys;
+mod vmm;
+
+pub use allow::{AllowRule, BadRule};
+pub use config::VmConfig;
+pub use disk::{DiskError, create_overlay};
+pub use error::VmError;
+pub use kernel::{KernelLibrary, find_kernel_library};
+pub use spawn::{Starting, Vm, VmKiller};
+pub use vmm::become_vmm_if_asked;
+
+/// Can this process start a VM at all? What only a boot can tell is not looked at.
+///
+/// # Errors
+/// [`VmError::NoVirtualisation`], with a hint.
+pub fn check_virtualisation() -> Result<(), VmError> {
+    sys::check_virtualisation()
+}
+
+/// What the VMs run on: libkrun's version, and which patches it has.
+pub fn libkrun_version() -> String {
+    let version = libkrun_sys::LIBKRUN_VERSION;
+    if libkrun_sys::LIBKRUN_BUNDLED {
+        format!("libkrun {version} with patches {}", &libkrun_sys::LIBKRUN_PATCHES_SHA256[..12])
+    } else {
+        "the system's libkrun".to_owned()
+    }
+}

@@ -1,0 +1,69 @@
+//! Linux: KVM.
+
+#![allow(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::vm::VmError;
+
+/// A socket's path, without the NUL behind it (unix(7)).
+pub(crate) const SOCKET_PATH_LIMIT_BYTES: usize = 107;
+
+/// How to get the guest kernel.
+pub(crate) const KERNEL_HINT: &str = "install libkrunfw 5 (`dnf install libkrunfw`, `apt install libkrunfw5`), or put \
+     libkrunfw.so.5 of its release files into ~/.local/share/bottle/lib";
+
+const KVM: &str = "/dev/kvm";
+
+/// Can this process start a VM? What it can't see here, a machine whose processor only pretends, shows at the boot.
+pub(crate) fn check_virtualisation() -> Result<(), VmError> {
+    let missing = |what: String, hint| Err(VmError::NoVirtualisation { what, hint });
+    match OpenOptions::new().read(true).write(true).open(KVM) {
+        Ok(device) if is_kvm(&device) => Ok(()),
+        Ok(_) => missing(format!("{KVM} is not the device of KVM"), "load the module kvm_intel or kvm_amd"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => missing(
+            format!("there is no {KVM}: this machine can't run virtual machines"),
+            "turn virtualisation on in the firmware, or nested virtualisation where this is a virtual machine itself, \
+             and load the module kvm_intel or kvm_amd",
+        ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => missing(
+            format!("{KVM} may not be opened by this user"),
+            "add the user to the group kvm (`sudo usermod -aG kvm $USER`) and log in again",
+        ),
+        Err(error) => missing(format!("{KVM} can't be opened: {error}"), "is a module of KVM loaded?"),
+    }
+}
+
+/// The kernel's list of devices gives it this number for good.
+fn is_kvm(device: &std::fs::File) -> bool {
+    rustix::fs::fstat(device).is_ok_and(|stat| {
+        let is_device =
+            rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice;
+        is_device && stat.st_rdev == rustix::fs::makedev(10, 232)
+    })
+}
+
+/// The program that runs, even when its file has been replaced since.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+/// Closes every descriptor behind stderr. For a process that has opened none yet.
+pub(crate) fn close_inherited() {
+    // SAFETY: nothing in this process owns one of them: it has just started. On a kernel without the call (before 5.9)
+    // they stay open, as they would in any program.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+}
+
+/// Lets a child's loader find libraries in `dir`. Not needed here: a library that is loaded by its path is found
+/// again by its name.
+pub(crate) fn add_loader_path(_command: &mut Command, _dir: &Path) {}
+
+/// The machine's memory in MiB.
+pub(crate) fn total_memory_mib() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit)) >> 20
+}

@@ -1,0 +1,19 @@
+//! What differs by operating system: the same functions for each.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+mod unix;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{
+    KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
+    own_program, total_memory_mib,
+};
+#[cfg(target_os = "macos")]
+pub(super) use macos::{
+    KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
+    own_program, total_memory_mib,
+};
+pub(super) use unix::{can_load, exit_at_once, load_for_good, new_session};

@@ -1,0 +1,257 @@
+//! What the child process does: it becomes the VM.
+//!
+//! ```text
+//! stdin    length u32 LE, VmmConfig as JSON ─► then, unless detached, the lifeline: its end is the parent's end,
+//!                                              and so the VMM's
+//! stdout   held until the end: the parent sees the VMM end by it
+//! stderr   vmm.log
+//! ```
+
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, PipeReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::thread;
+
+use bottle_protocol::{AGENT_PORT, CONFIG_PATH, INIT_PATH, READY_PORT};
+use serde::{Deserialize, Serialize};
+
+use super::config::{console_log, vmm_log};
+use super::krun::{self, Krun, KrunError};
+use super::log_file::LogFile;
+use super::sys;
+
+/// The hidden verb. Not a word anyone types by accident.
+pub(super) const VERB: &str = "__bottle-vmm";
+
+/// No configuration comes near this; more is not from us.
+const CONFIG_LIMIT_BYTES: u32 = 16 * 1024 * 1024;
+
+/// The guest's init. Static, so it needs nothing in the guest.
+static INIT: &[u8] = include_bytes!(env!("BOTTLE_GUEST_INIT"));
+
+/// Files and directories are for their owner alone, the agent's socket first of all.
+const UMASK: u32 = 0o077;
+
+/// What the parent tells the child.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct VmmConfig {
+    pub(super) state_dir: PathBuf,
+    pub(super) kernel: Option<PathBuf>,
+    pub(super) disk: PathBuf,
+    pub(super) agent_socket: PathBuf,
+    pub(super) ready_socket: PathBuf,
+    pub(super) cpus: u8,
+    pub(super) memory_mib: u32,
+    pub(super) allow: Vec<String>,
+    /// Encoded, as the guest reads it.
+    pub(super) guest: Vec<u8>,
+    pub(super) detached: bool,
+}
+
+impl VmmConfig {
+    /// Writes it to the child's stdin.
+    pub(super) fn send(&self, mut to: impl Write) -> io::Result<()> {
+        let json = serde_json::to_vec(self)?;
+        let len = u32::try_from(json.len()).ok().filter(|len| *len <= CONFIG_LIMIT_BYTES);
+        let len = len.ok_or_else(|| io::Error::other("the configuration is too large"))?;
+        to.write_all(&len.to_le_bytes())?;
+        to.write_all(&json)
+    }
+
+    fn receive(mut from: impl Read) -> io::Result<Self> {
+        let mut len = [0; 4];
+        from.read_exact(&mut len)?;
+        let len = u32::from_le_bytes(len);
+        if len > CONFIG_LIMIT_BYTES {
+            return Err(io::Error::other("the configuration is too large"));
+        }
+        let mut json = vec![0; len as usize];
+        from.read_exact(&mut json)?;
+        Ok(serde_json::from_slice(&json)?)
+    }
+}
+
+/// Why the child gives up. The parent quotes it from the log.
+#[derive(Debug, thiserror::Error)]
+enum VmmError {
+    #[error("{0}: {1}")]
+    Io(&'static str, io::Error),
+    #[error("libkrun: {0}")]
+    Krun(#[from] KrunError),
+}
+
+/// Turns this process into a VM if [`Starting`](super::Starting) started it to be one, and returns otherwise. A
+/// program that starts VMs calls this first thing in `main`, before it starts a thread or opens a file.
+pub fn become_vmm_if_asked() {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|verb| verb == VERB) && args.next().is_none() {
+        let Err(error) = run();
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<Infallible, VmmError> {
+    // Whatever the parent's own parent left open is none of a VM's business.
+    sys::close_inherited();
+    // Ctrl-C on the parent's terminal is the parent's to handle.
+    sys::new_session().map_err(|error| VmmError::Io("cannot start a session", error))?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK as rustix::fs::RawMode));
+    let mut stdin = io::stdin().lock();
+    let config = VmmConfig::receive(&mut stdin).map_err(|error| VmmError::Io("the configuration", error))?;
+    drop(stdin);
+    if !config.detached {
+        watch_lifeline()?;
+    }
+    if let Some(kernel) = &config.kernel {
+        sys::load_for_good(kernel).map_err(|error| VmmError::Io("the guest kernel", error))?;
+    }
+    let (log, log_end) = bounded_log(&vmm_log(&config.state_dir))?;
+    krun::init_log(log.into())?;
+    let Err(error) = start(&config);
+    // The log's thread may still have libkrun's own words about it in hand. They end here.
+    log_end.finish();
+    Err(error)
+}
+
+fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
+    let krun = Krun::new()?;
+    krun.set_size(config.cpus, config.memory_mib)?;
+    krun.add_virtual_root()?;
+    krun.add_root_file(INIT_PATH, INIT, 0o755)?;
+    // The guest reads it whenever it likes, so it lives as long as the process.
+    krun.add_root_file(CONFIG_PATH, config.guest.clone().leak(), 0o600)?;
+    for dir in ["/dev", "/proc", "/sys", "/newroot"] {
+        krun.add_root_dir(dir)?;
+    }
+    krun.add_qcow2_disk("root", &config.disk)?;
+    if config.allow.is_empty() {
+        krun.add_no_network()?;
+    } else {
+        krun.add_network(&config.allow)?;
+    }
+    krun.add_vsock_port(AGENT_PORT, &config.agent_socket, true)?;
+    krun.add_vsock_port(READY_PORT, &config.ready_socket, false)?;
+    let null = || File::open("/dev/null").map(OwnedFd::from).map_err(|e| VmmError::Io("/dev/null", e));
+    let (console, _) = bounded_log(&console_log(&config.state_dir))?;
+    let again = console.try_clone().map_err(|error| VmmError::Io("the console", error))?;
+    krun.add_console(null()?, console.into(), again.into())?;
+    Ok(krun.start_enter()?)
+}
+
+/// A pipe into a log file that ends at a limit, and the way to wait for its last line.
+fn bounded_log(path: &std::path::Path) -> Result<(io::PipeWriter, LogEnd), VmmError> {
+    let log = LogFile::append_to(path).map_err(|error| VmmError::Io("a log file", error))?;
+    let (reader, writer) = io::pipe().map_err(|error| VmmError::Io("a pipe", error))?;
+    let end = writer.try_clone().map_err(|error| VmmError::Io("a pipe", error))?;
+    let thread = thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || log.pump(UntilNul::new(reader)))
+        .map_err(|error| VmmError::Io("a thread", error))?;
+    Ok((writer, LogEnd { writer: end, thread }))
+}
+
+/// See [`bounded_log`].
+struct LogEnd {
+    writer: io::PipeWriter,
+    thread: thread::JoinHandle<()>,
+}
+
+impl LogEnd {
+    /// Waits until all that was written before is in the file.
+    fn finish(mut self) {
+        // libkrun never closes its end, so the end is a byte that no log has.
+        if self.writer.write_all(&[0]).is_ok() {
+            self.thread.join().unwrap_or_default();
+        }
+    }
+}
+
+/// A pipe that ends at a NUL.
+struct UntilNul {
+    pipe: PipeReader,
+    ended: bool,
+}
+
+impl UntilNul {
+    fn new(pipe: PipeReader) -> Self {
+        Self { pipe, ended: false }
+    }
+}
+
+impl Read for UntilNul {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            return Ok(0);
+        }
+        let count = self.pipe.read(buffer)?;
+        match buffer[..count].iter().position(|byte| *byte == 0) {
+            Some(at) => {
+                self.ended = true;
+                Ok(at)
+            }
+            None => Ok(count),
+        }
+    }
+}
+
+/// Ends the process when the parent is gone, however that came about.
+fn watch_lifeline() -> Result<(), VmmError> {
+    thread::Builder::new()
+        .name("lifeline".to_owned())
+        .spawn(|| {
+            let mut byte = [0];
+            loop {
+                match rustix::io::read(rustix::stdio::stdin(), &mut byte) {
+                    Err(rustix::io::Errno::INTR) => {}
+                    // Nothing comes after the configuration but the end.
+                    _ => sys::exit_at_once(),
+                }
+            }
+        })
+        .map(drop)
+        .map_err(|error| VmmError::Io("a thread", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> VmmConfig {
+        VmmConfig {
+            state_dir: "/s".into(),
+            kernel: None,
+            disk: "/s/disk.qcow2".into(),
+            agent_socket: "/s/agent.sock".into(),
+            ready_socket: "/s/ready.sock".into(),
+            cpus: 1,
+            memory_mib: 512,
+            allow: vec!["tcp:127.0.0.16/32:1".to_owned()],
+            guest: vec![1, 2, 3],
+            detached: false,
+        }
+    }
+
+    #[test]
+    fn the_configuration_arrives_and_a_cut_one_does_not() {
+        let mut bytes = Vec::new();
+        config().send(&mut bytes).unwrap();
+        assert_eq!(VmmConfig::receive(&bytes[..]).unwrap().guest, [1, 2, 3]);
+        for end in 0..bytes.len() {
+            assert!(VmmConfig::receive(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        assert!(VmmConfig::receive(&[0xff; 64][..]).is_err());
+    }
+
+    #[test]
+    fn a_log_ends_with_all_that_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("vmm.log");
+        let (mut writer, end) = bounded_log(&path).unwrap();
+        writer.write_all(b"the last words").unwrap();
+        end.finish();
+        assert_eq!(std::fs::read(&path).unwrap(), b"the last words");
+    }
+}

@@ -1,0 +1,64 @@
+//! What the docker daemon has, asked through its socket: to start docker's own program takes a second and more in an
+//! emulated host.
+
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// `{"label":["bottle.slug"]}`, as it stands in a URL: everything that any bottle has made.
+const OURS: &str = "filters=%7B%22label%22%3A%5B%22bottle.slug%22%5D%7D";
+
+fn get(path: &str) -> Value {
+    let host = std::env::var("DOCKER_HOST").expect("DOCKER_HOST is not set: run cargo xtask test");
+    let mut stream = UnixStream::connect(host.strip_prefix("unix://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    // HTTP/1.0: the answer ends with the connection, and is not chunked.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(" 200 "), "{path}: {answer}");
+    serde_json::from_str(body).unwrap()
+}
+
+fn containers() -> Value {
+    get(&format!("/containers/json?all=1&{OURS}"))
+}
+
+fn networks() -> Value {
+    get(&format!("/networks?{OURS}"))
+}
+
+/// The names of all containers and networks of bottles.
+pub(crate) fn leftovers() -> Vec<String> {
+    let containers = containers();
+    let networks = networks();
+    let containers = containers.as_array().unwrap().iter().map(|one| &one["Names"][0]);
+    let networks = networks.as_array().unwrap().iter().map(|one| &one["Name"]);
+    containers.chain(networks).map(ToString::to_string).collect()
+}
+
+/// A bundle as docker sees it.
+pub(crate) struct BundleAddresses {
+    /// The container's own.
+    pub(crate) container: Ipv4Addr,
+    /// The host's, on the bridge.
+    pub(crate) gateway: Ipv4Addr,
+}
+
+/// The addresses of the one bundle there is.
+pub(crate) fn bundle() -> BundleAddresses {
+    let containers = containers();
+    let networks = containers[0]["NetworkSettings"]["Networks"].as_object().unwrap();
+    let network = networks.values().next().unwrap();
+    let address = |key: &str| network[key].as_str().unwrap().parse().unwrap();
+    // An internal network has no gateway by docker's word; the bridge has an address all the same.
+    let container: Ipv4Addr = address("IPAddress");
+    let [a, b, c, _] = container.octets();
+    let gateway = network["Gateway"].as_str().and_then(|text| text.parse().ok());
+    BundleAddresses { container, gateway: gateway.unwrap_or(Ipv4Addr::new(a, b, c, 1)) }
+}
