@@ -1,0 +1,3 @@
+FROM base
+ENV LANG=C.UTF-8 GREETING="hello from the image"
+CMD ["bash"]

@@ -1,0 +1,138 @@
+//! `cargo xtask bench`: what bottle costs, as ratios to references that are measured in the same run, in turns.
+//!
+//! - [`import`] (a): an image to a disk, against `tar -x` of the same layers and `cp` of the archive; on this machine.
+//! - [`start`] (b): a command in a new VM, against the least program that boots the same with plain libkrun ([`plain`]).
+//! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
+//!
+//! (b) and (c) run where KVM works, by the hidden option `--inside`.
+
+mod import;
+mod memory;
+mod plain;
+mod start;
+mod table;
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use crate::{
+    command,
+    error::{Context, Error, Result},
+    images, kvm, paths, setup,
+};
+
+/// Both parts take some four minutes in the emulated host, and several times that on a busy machine.
+const LIMIT_SECONDS: u64 = 3600;
+
+/// How often each thing is measured.
+const RUNS: usize = 5;
+
+/// A part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// An image to a disk
+    A,
+    /// Start to output
+    B,
+    /// Memory and disk
+    C,
+}
+
+/// Runs these parts, all if there is none.
+pub(crate) fn run(parts: &[Part]) -> Result<u8> {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
+    setup::run(setup::Voice::Changes)?;
+    let images = images::ensure(&["debian".into()])?;
+    let [(_, archive)] = images.as_slice() else { return Err(Error::other("there is not one image")) };
+    build()?;
+    let programs = programs()?;
+    if wanted(Part::A) {
+        import::run(&programs, archive)?;
+    }
+    if !wanted(Part::B) && !wanted(Part::C) {
+        return Ok(0);
+    }
+    let work = tempfile::tempdir().doing("make a temporary directory")?;
+    let inits = plain::Inits::build(work.path())?;
+    let this = paths::this_program()?;
+    let mut command: Vec<OsString> = vec![this.into(), "bench".into()];
+    command
+        .extend([("b", Part::B), ("c", Part::C)].iter().filter(|(_, p)| wanted(*p)).map(|(n, _)| n.into()));
+    command.extend(["--inside".into(), archive.into(), inits.directory.into()]);
+    kvm::run(kvm::Request {
+        docker: false,
+        images: Vec::new(),
+        timeout_seconds: LIMIT_SECONDS,
+        memory_mib: kvm::MEMORY_MIB,
+        cpus: kvm::CPUS,
+        place: kvm::Place::WhereKvmWorks,
+        verbose: false,
+        command,
+    })
+}
+
+/// Runs these parts here, where KVM works.
+pub(crate) fn run_inside(parts: &[Part], archive: &Path, inits: &Path) -> Result<ExitCode> {
+    let programs = programs()?;
+    let work = tempfile::tempdir().doing("make a temporary directory")?;
+    let setting = Setting {
+        bottle: programs.join("bottle"),
+        archive: archive.to_path_buf(),
+        plain: plain::Plain::new(&programs, inits, work.path())?,
+        work: work.path().to_path_buf(),
+    };
+    // It leaves the image in the cache, and a disk for the reference.
+    let memory = memory::measure(&setting)?;
+    if parts.contains(&Part::C) {
+        memory.print();
+    }
+    if parts.contains(&Part::B) {
+        start::run(&setting)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is measured inside.
+struct Setting {
+    bottle: PathBuf,
+    archive: PathBuf,
+    plain: plain::Plain,
+    work: PathBuf,
+}
+
+/// The guest of both: one processor, since an emulated host is a slow one, and what a shell needs.
+const MEMORY_MIB: &str = "512";
+const CPUS: &str = "1";
+
+impl Setting {
+    /// `bottle vm run … -- COMMAND`.
+    fn bottle(&self, command: &[&str]) -> Command {
+        let mut image = OsString::from("docker-archive:");
+        image.push(&self.archive);
+        let mut bottle = Command::new(&self.bottle);
+        bottle.args(["vm", "run", "--timings", "--cpus", CPUS, "--memory", MEMORY_MIB]).arg(image).arg("--");
+        bottle.args(command);
+        bottle.env("BOTTLE_STATE_DIR", self.state_dir()).env("BOTTLE_CACHE_DIR", self.work.join("cache"));
+        bottle
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.work.join("state")
+    }
+}
+
+fn programs() -> Result<PathBuf> {
+    let this = paths::this_program()?;
+    Ok(this.parent().unwrap_or(Path::new("/")).to_path_buf())
+}
+
+/// All of the workspace, as the other commands do it: what is built alone has other features, and is built twice.
+fn build() -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace());
+    command::run(cargo.args(["build", "--quiet", "--release", "--workspace", "--bins", "--examples"]))
+}

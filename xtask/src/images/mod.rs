@@ -1,0 +1,221 @@
+//! The images that tests, demo and bench use: real Debian systems, made by debootstrap from this machine's own package
+//! source, and built and saved by a real docker daemon, so that the archives are what users have.
+//!
+//! ```text
+//! debootstrap ─► tree ─► docker import ─► docker build (xtask/images/NAME.Dockerfile) ─► docker save ─► cache
+//! ```
+//!
+//! An archive is kept under a name that holds its recipe's hash.
+
+mod debootstrap;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    command,
+    error::{Context, Error, Result},
+    kvm::{Dockerd, hex},
+    paths,
+};
+
+/// How an image is made.
+pub(crate) struct Recipe {
+    /// Its name here and, below `bottle-test/`, in docker.
+    pub(crate) name: &'static str,
+    dockerfile: &'static str,
+    base: &'static Base,
+    /// Whether the tests want it in the docker daemon, too.
+    pub(crate) in_docker: bool,
+}
+
+struct Base {
+    /// As the Dockerfile's `FROM` names it.
+    name: &'static str,
+    /// What debootstrap is to install beside the minimal system.
+    packages: &'static [&'static str],
+}
+
+const PLAIN: Base = Base { name: "base", packages: &[] };
+const PROXY: Base = Base { name: "proxy-base", packages: &["busybox-static", "tinyproxy"] };
+
+/// All images.
+pub(crate) const ALL: [Recipe; 4] = [
+    Recipe {
+        name: "debian",
+        dockerfile: include_str!("../../images/debian.Dockerfile"),
+        base: &PLAIN,
+        in_docker: true,
+    },
+    Recipe {
+        name: "fidelity",
+        dockerfile: include_str!("../../images/fidelity.Dockerfile"),
+        base: &PLAIN,
+        in_docker: false,
+    },
+    Recipe {
+        name: "node-user",
+        dockerfile: include_str!("../../images/node-user.Dockerfile"),
+        base: &PLAIN,
+        in_docker: false,
+    },
+    Recipe {
+        name: "proxy",
+        dockerfile: include_str!("../../images/proxy.Dockerfile"),
+        base: &PROXY,
+        in_docker: true,
+    },
+];
+
+impl Recipe {
+    /// The name under which docker knows it.
+    pub(crate) fn reference(&self) -> String {
+        format!("bottle-test/{}:latest", self.name)
+    }
+
+    fn archive(&self) -> Result<PathBuf> {
+        let mut hash = Sha256::new();
+        hash.update(self.dockerfile);
+        hash.update(self.base.packages.join(" "));
+        hash.update(debootstrap::SUITE);
+        let name = format!("{}-{}.tar", self.name, hex(&hash.finalize()[..8]));
+        Ok(paths::cache_dir()?.join("images").join(name))
+    }
+}
+
+/// The archives of the images of these names (all of them, if there are none), made if they are not in the cache.
+pub(crate) fn ensure(names: &[String]) -> Result<Vec<(&'static Recipe, PathBuf)>> {
+    let wanted = choose(names)?;
+    let mut archives = Vec::new();
+    for recipe in wanted {
+        archives.push((recipe, recipe.archive()?));
+    }
+    if archives.iter().all(|(_, archive)| archive.exists()) {
+        return Ok(archives);
+    }
+    let _lock = paths::lock_cache()?;
+    let missing: Vec<_> = archives.iter().filter(|(_, archive)| !archive.exists()).collect();
+    if !missing.is_empty() {
+        make(&missing)?;
+    }
+    Ok(archives)
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Recipe>> {
+    if names.is_empty() {
+        return Ok(ALL.iter().collect());
+    }
+    let find = |name: &String| {
+        let known = || ALL.map(|recipe| recipe.name).join(", ");
+        let found = ALL.iter().find(|recipe| recipe.name == name);
+        found.ok_or_else(|| Error::other(format!("there is no image {name}; there are {}", known())))
+    };
+    names.iter().map(find).collect()
+}
+
+fn make(missing: &[&(&'static Recipe, PathBuf)]) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::other("to make the images takes root: debootstrap and docker need it"));
+    }
+    let dir = paths::cache_dir()?.join("images");
+    paths::make_dir(&dir)?;
+    let work = tempfile::tempdir_in(&dir).file("make a directory in", &dir)?;
+    // Builds here need no network, so this daemon does not touch this machine's.
+    let options = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
+    let docker =
+        Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
+    let mut bases: Vec<&str> = Vec::new();
+    for (recipe, archive) in missing {
+        if !bases.contains(&recipe.base.name) {
+            import(&docker, recipe.base, work.path())?;
+            bases.push(recipe.base.name);
+        }
+        eprintln!("images: building {}", recipe.name);
+        build(&docker, recipe, work.path())?;
+        let saved = work.path().join("saved.tar");
+        command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(recipe.reference()))?;
+        // docker makes it readable for its own user only, but others may run the tests.
+        fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
+        fs::rename(&saved, archive).file("rename to", archive)?;
+        remove_older(recipe, archive);
+    }
+    Ok(())
+}
+
+fn import(docker: &Dockerd, base: &Base, work: &Path) -> Result<()> {
+    eprintln!(
+        "images: making a Debian system{}",
+        base.packages.iter().map(|p| format!(" +{p}")).collect::<String>()
+    );
+    let tree = work.join(base.name);
+    debootstrap::make(&tree, base.packages)?;
+    let mut tar = Command::new("tar");
+    let mut tar = tar
+        .args(["--numeric-owner", "--sort=name", "-c", "."])
+        .current_dir(&tree)
+        .stdout(Stdio::piped())
+        .spawn()
+        .doing("start tar")?;
+    let input = tar.stdout.take().map_or_else(Stdio::null, Stdio::from);
+    let import = docker.docker().args(["import", "-", base.name]).stdin(input).stdout(Stdio::null()).status();
+    let import = import.doing("start docker import")?;
+    let tar = tar.wait().doing("wait for tar")?;
+    if !import.success() || !tar.success() {
+        return Err(Error::other(format!("import {}: docker {import}, tar {tar}", base.name)));
+    }
+    fs::remove_dir_all(&tree).file("remove", &tree)
+}
+
+fn build(docker: &Dockerd, recipe: &Recipe, work: &Path) -> Result<()> {
+    let context = work.join("context");
+    paths::make_dir(&context)?;
+    let dockerfile = context.join("Dockerfile");
+    fs::write(&dockerfile, recipe.dockerfile).file("write", &dockerfile)?;
+    let mut build = docker.docker();
+    build
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--network=none", "--tag", &recipe.reference()])
+        .arg(&context);
+    command::output(&mut build).map(drop)
+}
+
+/// Removes what older recipes of this image have left.
+fn remove_older(recipe: &Recipe, archive: &Path) {
+    let prefix = format!("{}-", recipe.name);
+    let Some(Ok(entries)) = archive.parent().map(fs::read_dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let hash = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tar"));
+        let is_hash =
+            hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if is_hash && entry.path() != archive {
+            // It only takes space.
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_image_is_named() {
+        let error = choose(&["debian".into(), "fedora".into()]).err().unwrap();
+        assert!(error.to_string().starts_with("there is no image fedora; there are debian, "), "{error}");
+    }
+
+    #[test]
+    fn each_recipe_builds_on_its_base() {
+        for recipe in &ALL {
+            let from = format!("FROM {}\n", recipe.base.name);
+            assert!(recipe.dockerfile.contains(&from), "{}", recipe.name);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `cargo xtask test`: every test. Those that need docker or KVM are the ignored ones of some integration tests; their
+//! programs are built here and run where there is what they need.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    command,
+    error::{Context, Error, FAILED, Result},
+    images, paths, setup,
+};
+
+/// All of the end-to-end tests take some minutes in the emulated host, and several times that on a busy machine.
+const LIMIT_SECONDS: &str = "3600";
+
+/// An integration test with ignored tests: they need more than cargo gives them.
+struct Target {
+    name: &'static str,
+    /// It needs docker, and no KVM.
+    here: bool,
+    /// Docker is to have the test images.
+    wants_images: bool,
+}
+
+/// Those that need a docker daemon, and those that need KVM too.
+const TARGETS: [Target; 2] = [
+    Target { name: "bundle", here: true, wants_images: false },
+    Target { name: "e2e", here: false, wants_images: true },
+];
+
+type Image = (&'static images::Recipe, PathBuf);
+
+/// Runs all tests; returns the exit code of the first that failed.
+pub(crate) fn run(filters: &[String]) -> Result<u8> {
+    setup::run(setup::Voice::Changes)?;
+    let images = images::ensure(&[])?;
+    let cargo = || {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(paths::workspace());
+        cargo
+    };
+    command::run(cargo().args(["build", "--release", "--workspace"]))?;
+    let status = cargo().args(["test", "--release", "--workspace", "--"]).args(filters).status();
+    let status = status.map_err(|source| Error::Start { program: "cargo".into(), source })?;
+    if !status.success() {
+        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+    }
+    let targets = TARGETS.iter().flat_map(|target| ["--test", target.name]);
+    let build = ["test", "--release", "--no-run", "--package", "bottle", "--message-format=json"];
+    let messages = command::text(cargo().args(build).args(targets))?;
+    let mut failed = 0;
+    for target in &TARGETS {
+        let program = executable(&messages, target.name)
+            .ok_or_else(|| Error::other(format!("cargo built no integration test {}", target.name)))?;
+        let code = run_ignored(target, &program, &images, filters)?;
+        failed = if failed == 0 { code } else { failed };
+    }
+    Ok(failed)
+}
+
+/// Runs a target's ignored tests in a place that has what they need.
+fn run_ignored(target: &Target, program: &Path, images: &[Image], filters: &[String]) -> Result<u8> {
+    println!("\n     Running the ignored tests of {}", target.name);
+    let release = program.ancestors().nth(2).unwrap_or(program);
+    // Its own process: it changes its network and takes signals.
+    let mut kvm = Command::new(paths::this_program()?);
+    kvm.args(["kvm", "--docker", "--timeout", LIMIT_SECONDS]).args(target.here.then_some("--here"));
+    for (_, archive) in images.iter().filter(|(recipe, _)| target.wants_images && recipe.in_docker) {
+        kvm.arg("--image").arg(archive);
+    }
+    kvm.arg("--").arg("env").arg(assignment("BOTTLE_BIN", &release.join("bottle")));
+    for (recipe, archive) in images {
+        let name = recipe.name.to_uppercase().replace('-', "_");
+        kvm.arg(assignment(&format!("BOTTLE_TEST_IMAGE_{name}"), archive));
+    }
+    // One at a time: an emulated host has two processors, and each test wants one guest at least.
+    kvm.arg(program).args(["--ignored", "--test-threads=1"]).args(filters);
+    let status = kvm.status().doing("run xtask kvm")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+}
+
+fn assignment(name: &str, value: &Path) -> std::ffi::OsString {
+    let mut word = std::ffi::OsString::from(format!("{name}="));
+    word.push(value);
+    word
+}
+
+/// A line of what cargo prints with `--message-format=json`, as far as it is needed here.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    target: Option<Built>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Built {
+    name: String,
+    kind: Vec<String>,
+}
+
+/// The program that cargo built for the integration test of this name.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()).find_map(|message| {
+        let target = message.target?;
+        let wanted = message.reason == "compiler-artifact" && target.name == name;
+        if wanted && target.kind.iter().any(|kind| kind == "test") { message.executable } else { None }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_that_of_the_integration_test() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"e2e","kind":["lib"]},"executable":null}
+not json
+{"reason":"compiler-artifact","target":{"name":"bottle","kind":["bin"]},"executable":"/t/bottle"}
+{"reason":"compiler-artifact","target":{"name":"e2e","kind":["test"]},"executable":"/t/deps/e2e-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "e2e"), Some(PathBuf::from("/t/deps/e2e-1")));
+        assert_eq!(executable(messages, "other"), None);
+    }
+}
