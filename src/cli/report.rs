@@ -121,9 +121,6 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
             FailureKind::BadDirectory => Some("choose another one with -w".to_owned()),
             FailureKind::Other => None,
         },
-        LaunchError::Agent(AgentError::Lost { .. }) => {
-            Some("out of memory in the guest? give it more with --memory".to_owned())
-        }
         LaunchError::NoCommand { .. } => Some("give one behind `--`".to_owned()),
         LaunchError::NoTerminal => Some("leave -t out when stdin is a pipe or a file".to_owned()),
         _ => None,

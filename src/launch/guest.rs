@@ -82,6 +82,10 @@ pub(super) fn run(
         status
     });
     interrupt.aim(Target::Launch);
+    let result = result.map_err(|error| match error {
+        LaunchError::Agent(error) => vm.explain(error).map_or_else(Into::into, Into::into),
+        error => error,
+    });
     timings.measure("end of the VM", || vm.kill());
     result.map_err(stopped)
 }

@@ -73,6 +73,16 @@ pub enum VmError {
         /// The end of the logs.
         log: String,
     },
+    /// The VMM ended while the guest was at work.
+    #[error("the microVM ended while {what} ({status}){}", quoted(log))]
+    Ended {
+        /// What was under way: "`cmd` ran" for instance.
+        what: String,
+        /// How the process ended.
+        status: String,
+        /// The end of the logs.
+        log: String,
+    },
     /// The guest was not up in time.
     #[error("the guest did not answer within {} s of its start{}", limit.as_secs(), quoted(log))]
     TimedOut {
@@ -90,7 +100,7 @@ pub enum VmError {
         log: String,
     },
     /// [`super::VmKiller::kill`] was called.
-    #[error("the microVM was stopped before its guest was up")]
+    #[error("the microVM was stopped")]
     Stopped,
 }
 
@@ -105,6 +115,9 @@ impl VmError {
             Self::LongPath { .. } => Some("set BOTTLE_STATE_DIR to a directory with a shorter path"),
             Self::Died { log, .. } if log.contains("Cannot allocate memory") || log.contains("ENOMEM") => {
                 Some("the machine is short of memory: choose less with --memory, or stop something")
+            }
+            Self::Ended { log, .. } if log.contains("Out of memory") => {
+                Some("the guest was out of memory: give it more with --memory")
             }
             Self::TimedOut { .. } => Some("where the machine is busy, run it again"),
             _ => None,

@@ -22,6 +22,9 @@ const LEAST_MEMORY_MIB: u32 = 128;
 /// For all of what init reports, once it has connected: one frame of some hundred bytes.
 const READY_LIMIT: Duration = Duration::from_secs(10);
 
+/// A VMM that ends takes its guest's connections with it. So long it may take from there to its own end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A VM that was started and whose guest has not answered yet. Dropping it ends it.
 #[derive(Debug)]
 pub struct Starting {
@@ -117,6 +120,20 @@ impl Vm {
     /// Ends the VM from another thread.
     pub fn killer(&self) -> VmKiller {
         self.vmm.killer.clone()
+    }
+
+    /// Why the guest is lost, for an error that says only that it is: how the VMM ended, and its last words. Other
+    /// errors come back as they are.
+    ///
+    /// # Errors
+    /// The error that was given, unless it is [`AgentError::Lost`] and the VM has ended.
+    pub fn explain(&self, error: AgentError) -> Result<VmError, AgentError> {
+        match error {
+            AgentError::Lost { what } if self.vmm.ended_by(Instant::now() + LAST_WORDS) => {
+                Ok(self.vmm.ended(what))
+            }
+            error => Err(error),
+        }
     }
 
     /// Asks the guest to end: its processes get SIGTERM, after `grace` SIGKILL, and its disk is written out. Then waits
@@ -268,16 +285,25 @@ impl Vmm {
         if self.killer.was_killed() {
             return VmError::Stopped;
         }
-        let status = self.killer.status().map_or_else(|error| error.to_string(), |status| status.to_string());
-        VmError::Died { status, log: self.log_tail() }
+        VmError::Died { status: self.status(), log: self.log_tail() }
+    }
+
+    /// The error for a child that ended under `what`.
+    fn ended(&self, what: String) -> VmError {
+        if self.killer.was_killed() {
+            return VmError::Stopped;
+        }
+        VmError::Ended { what, status: self.status(), log: self.log_tail() }
+    }
+
+    fn status(&self) -> String {
+        self.killer.status().map_or_else(|error| error.to_string(), |status| status.to_string())
     }
 
     fn boot_error(&self, source: AgentError) -> VmError {
         if self.killer.was_killed() {
             return VmError::Stopped;
         }
-        // A VMM that ends takes its guest's connection with it; then its own words say more.
-        const LAST_WORDS: Duration = Duration::from_secs(1);
         match source {
             AgentError::Lost { .. } if self.ended_by(Instant::now() + LAST_WORDS) => self.death(),
             source => VmError::Boot { source, log: self.log_tail() },

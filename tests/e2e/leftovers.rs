@@ -92,3 +92,12 @@ fn gc_removes_what_a_killed_bottle_left() {
     assert!(swept.text().contains("killed"), "{}", swept.quoted());
     killed.nothing_left();
 }
+
+/// A guest that ends by itself, under its command: perl's reboot(2), since the image has no init to ask.
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
+fn a_guest_that_reboots_under_its_command_is_told_of() {
+    let reboot = "syscall(169, 0xfee1dead, 672274793, 0x1234567); sleep";
+    let ended = Bottle::vm_run("debian", &[], &["perl", "-e", reboot]).run().expect(125);
+    assert!(ended.stderr.starts_with("bottle: the microVM ended while `perl` ran ("), "{}", ended.quoted());
+}

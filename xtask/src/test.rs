@@ -77,7 +77,7 @@ fn run_ignored(target: &Target, program: &Path, images: &[Image], filters: &[Str
         let name = recipe.name.to_uppercase().replace('-', "_");
         kvm.arg(assignment(&format!("BOTTLE_TEST_IMAGE_{name}"), archive));
     }
-    // One at a time: an emulated host has two processors, and each test wants one guest at least.
+    // One at a time: an emulated host is slow, and each test wants one guest at least.
     kvm.arg(program).args(["--ignored", "--test-threads=1"]).args(filters);
     let status = kvm.status().doing("run xtask kvm")?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
