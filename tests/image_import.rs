@@ -97,21 +97,28 @@ fn docker_archive(layers: &[&[u8]], stored: &[&[u8]]) -> Vec<u8> {
     pack(&members)
 }
 
-/// An OCI layout without docker's manifest.
-fn oci_archive(layers: &[&[u8]], stored: &[&[u8]]) -> Vec<u8> {
-    let config = config(layers, architecture());
-    let blob =
-        |bytes: &[u8]| format!(r#"{{"digest":"sha256:{}","size":{}}}"#, ImageId::of(bytes), bytes.len());
-    let list: Vec<_> = stored.iter().map(|layer| blob(layer)).collect();
-    let manifest = format!(r#"{{"config":{},"layers":[{}]}}"#, blob(&config), list.join(",")).into_bytes();
-    let index = format!(r#"{{"manifests":[{}]}}"#, blob(&manifest));
-    let mut blobs: Vec<&[u8]> = stored.to_vec();
-    blobs.extend([&config[..], &manifest]);
-    let names: Vec<_> = blobs.iter().map(|bytes| format!("blobs/sha256/{}", ImageId::of(bytes))).collect();
-    let mut members: Vec<(&str, &[u8])> = names.iter().map(String::as_str).zip(blobs).collect();
-    members.push(("index.json", index.as_bytes()));
-    members.push(("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#));
-    pack(&members)
+/// The files of an OCI layout without docker's manifest. Each image has one layer; its name is in the index.
+fn oci_layout(images: &[(&str, &[u8], &[u8])]) -> Vec<(String, Vec<u8>)> {
+    let mut members = vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())];
+    let mut add = |bytes: &[u8]| {
+        let id = ImageId::of(bytes);
+        members.push((format!("blobs/sha256/{id}"), bytes.to_vec()));
+        format!(r#""digest":"sha256:{id}","size":{}"#, bytes.len())
+    };
+    let mut index = Vec::new();
+    for (name, layer, stored) in images {
+        let (config, layer) = (add(&config(&[layer], architecture())), add(stored));
+        let manifest = add(format!(r#"{{"config":{{{config}}},"layers":[{{{layer}}}]}}"#).as_bytes());
+        index.push(format!(
+            r#"{{{manifest},"annotations":{{"org.opencontainers.image.ref.name":"{name}"}}}}"#
+        ));
+    }
+    members.push(("index.json".to_owned(), format!(r#"{{"manifests":[{}]}}"#, index.join(",")).into_bytes()));
+    members
+}
+
+fn pack_layout(members: &[(String, Vec<u8>)]) -> Vec<u8> {
+    pack(&members.iter().map(|(name, content)| (name.as_str(), &content[..])).collect::<Vec<_>>())
 }
 
 struct Fixture {
@@ -134,7 +141,7 @@ impl Fixture {
     fn import_unless(&self, archive: &[u8], on_progress: OnProgress<'_>) -> Result<Image, ImageError> {
         let path = self.dir.path().join("image.tar");
         fs::write(&path, archive).unwrap();
-        Store::open(&self.cache())?.import(&Source::DockerArchive(path), on_progress)
+        Store::open(&self.cache())?.import(&Source::DockerArchive(path.into()), on_progress)
     }
 
     /// Refused, with nothing kept.
@@ -213,8 +220,8 @@ fn each_form_of_archive_is_the_same_image() {
     for archive in [
         docker_archive(&[&layer], &[&packed]),
         docker_archive(&[&layer], &[&zstd]),
-        oci_archive(&[&layer], &[&layer]),
-        oci_archive(&[&layer], &[&packed]),
+        pack_layout(&oci_layout(&[("one", &layer, &layer)])),
+        pack_layout(&oci_layout(&[("one", &layer, &packed)])),
     ] {
         assert!(fixture.import(&archive).unwrap().cached, "the same config is the same image");
         let other = Fixture::new();
@@ -250,7 +257,9 @@ fn an_archive_cut_off_anywhere_is_refused_or_whole() {
     let layer = tarball(|tar| file(tar, "a", 0o644, &[1; 600]));
     let packed = gzip(&layer);
     let id = ImageId::of(&config(&[&layer], architecture()));
-    for archive in [docker_archive(&[&layer], &[&layer]), oci_archive(&[&layer], &[&packed])] {
+    for archive in
+        [docker_archive(&[&layer], &[&layer]), pack_layout(&oci_layout(&[("one", &layer, &packed)]))]
+    {
         let mut whole = 0;
         for length in (0..=archive.len()).step_by(512).chain([1, 511, 513, 1000]) {
             match fixture.import(&archive[..length]) {
@@ -373,7 +382,7 @@ fn what_is_no_image_for_this_machine_is_said_to_be_none() {
     }
     let large = vec![b' '; 5 << 20];
     assert!(matches!(fixture.refused(&pack(&[("manifest.json", &large)])), ImageError::Damaged { .. }));
-    let missing = Source::DockerArchive(fixture.dir.path().join("none.tar"));
+    let missing = Source::DockerArchive(fixture.dir.path().join("none.tar").into());
     let error = Store::open(&fixture.cache())
         .unwrap()
         .import(&missing, &mut |_| ControlFlow::Continue(()))
@@ -400,11 +409,105 @@ fn imports_at_once_do_the_work_once() {
     let layer = layer();
     let path = fixture.dir.path().join("image.tar");
     fs::write(&path, docker_archive(&[&layer], &[&layer])).unwrap();
-    let (cache, source) = (fixture.cache(), Source::DockerArchive(path));
+    let (cache, source) = (fixture.cache(), Source::DockerArchive(path.into()));
     let import = || Store::open(&cache).unwrap().import(&source, &mut |_| ControlFlow::Continue(())).unwrap();
     let fresh: usize = std::thread::scope(|scope| {
         let imports: Vec<_> = (0..4).map(|_| scope.spawn(import)).collect();
         imports.into_iter().map(|import| usize::from(!import.join().unwrap().cached)).sum()
     });
     assert_eq!(fresh, 1);
+}
+
+#[test]
+fn an_oci_layout_is_read_from_a_directory_and_by_name() {
+    let fixture = Fixture::new();
+    let (one, two) = (layer(), tarball(|tar| file(tar, "two", 0o644, b"2")));
+    let members = oci_layout(&[("one", &one, &gzip(&one)), ("registry.test/two:1", &two, &two)]);
+    let dir = fixture.dir.path().join("layout");
+    for (name, content) in &members {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let archive = fixture.dir.path().join("layout.tar");
+    fs::write(&archive, pack_layout(&members)).unwrap();
+    let import = |source: String| {
+        let source: Source = source.parse().unwrap();
+        Store::open(&fixture.cache()).unwrap().import(&source, &mut |_| ControlFlow::Continue(()))
+    };
+    let id_of = |layer: &[u8]| ImageId::of(&config(&[layer], architecture()));
+    for (name, layer) in [("one", &one), ("registry.test/two:1", &two)] {
+        assert_eq!(import(format!("oci:{}:{name}", dir.display())).unwrap().id, id_of(layer));
+        let from_archive = import(format!("oci-archive:{}:{name}", archive.display())).unwrap();
+        assert!(from_archive.cached && from_archive.id == id_of(layer), "{name}");
+    }
+    let error = import(format!("oci:{}", dir.display())).unwrap_err();
+    assert!(
+        matches!(&error, ImageError::SeveralImages { names, .. } if names[..] == ["one", "registry.test/two:1"]),
+        "{error}"
+    );
+    let error = import(format!("oci-archive:{}:three", archive.display())).unwrap_err();
+    assert!(matches!(&error, ImageError::NotInArchive { wanted, .. } if wanted == "three"), "{error}");
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn what_is_wrong_with_an_oci_layout_is_named() {
+    let fixture = Fixture::new();
+    let layer = layer();
+    let dir = fixture.dir.path().join("layout");
+    fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    let import = || {
+        let source = Source::OciLayout(dir.clone().into());
+        Store::open(&fixture.cache()).unwrap().import(&source, &mut |_| ControlFlow::Continue(()))
+    };
+    assert!(matches!(import().unwrap_err(), ImageError::NotAnArchive { .. }));
+    for (name, content) in oci_layout(&[("one", &layer, &layer)]) {
+        fs::write(dir.join(name), content).unwrap();
+    }
+    let blob = dir.join(format!("blobs/sha256/{}", ImageId::of(&layer)));
+    // A layer that is not there, one that can't be read, and one that is another's.
+    fs::remove_file(&blob).unwrap();
+    let error = import().unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+    fs::create_dir(&blob).unwrap();
+    let error = import().unwrap_err();
+    assert!(error.to_string().contains("not a regular file"), "{error}");
+    fs::remove_dir(&blob).unwrap();
+    fs::write(&blob, tarball(|tar| file(tar, "other", 0o644, b"x"))).unwrap();
+    assert!(matches!(import().unwrap_err(), ImageError::WrongDigest { .. }));
+
+    let index = dir.join("index.json");
+    for (bad, word) in
+        [("{", "index.json"), (r#"{"manifests":[]}"#, "names no image"), (r#"[1]"#, "index.json")]
+    {
+        fs::write(&index, bad).unwrap();
+        let error = import().unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_layer_that_is_not_distributed_is_named() {
+    let fixture = Fixture::new();
+    let layer = layer();
+    let config = config(&[&layer], architecture());
+    let media_type = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    let (layer_id, config_id) = (ImageId::of(&layer), ImageId::of(&config));
+    let manifest = format!(
+        r#"{{"config":{{"digest":"sha256:{config_id}"}},
+        "layers":[{{"mediaType":"{media_type}","digest":"sha256:{layer_id}"}}]}}"#
+    );
+    let id = ImageId::of(manifest.as_bytes());
+    let index = format!(r#"{{"manifests":[{{"digest":"sha256:{id}"}}]}}"#);
+    let (manifest_name, config_name) = (format!("blobs/sha256/{id}"), format!("blobs/sha256/{config_id}"));
+    let error = fixture.refused(&pack(&[
+        ("index.json", index.as_bytes()),
+        (&manifest_name, manifest.as_bytes()),
+        (&config_name, &config),
+    ]));
+    assert!(
+        error.to_string().contains("not distributed") && error.to_string().contains(media_type),
+        "{error}"
+    );
 }

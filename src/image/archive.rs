@@ -1,4 +1,4 @@
-//! An image archive: the config and layers are found in what `docker save` wrote.
+//! An image archive or directory: the config and layers are found in what `docker save`, `skopeo` or `umoci` wrote.
 //!
 //! ```text
 //! up to docker 24            docker 25 and later          OCI layout only
@@ -7,14 +7,9 @@
 //!  └─ ID/layer.tar …          └─ blobs/sha256/LAYER …                     └─ blobs/sha256/LAYER …
 //! ```
 //!
-//! Only headers are read to find them, so an archive of gigabytes opens at once. The config's name is its digest in all
-//! three forms, and is checked; layers are checked by the `diff_ids` in the config. An older docker writes a layer that
-//! occurs twice as a symlink to its first place.
+//! The config's name is its digest in all three forms, and is checked; layers are checked by the `diff_ids` in the config.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -22,13 +17,12 @@ use serde::de::DeserializeOwned;
 use super::config::{ImageConfig, ImageId, guest_architecture};
 use super::error::ImageError;
 use super::layer::Layer;
+use super::members::Members;
 use super::region::Region;
-use super::tarball::{Headers, Kind, TarError};
+use super::source::ImageFile;
 
 /// The largest manifest or config that is read. Docker's own limit for a manifest is 4 MiB.
 const MAX_JSON: u64 = 4 << 20;
-/// The most entries an archive may have: 127 layers, three files each, and room for many tags.
-const MAX_ENTRIES: usize = 100_000;
 /// How many indexes may lie within each other.
 const MAX_NESTING: usize = 4;
 
@@ -43,14 +37,10 @@ pub(crate) struct Archived {
     pub(crate) layers: Vec<Layer>,
 }
 
-enum Member {
-    File(Region),
-    Link(String),
-}
-
-struct Archive {
-    path: PathBuf,
-    members: HashMap<String, Member>,
+struct Archive<'a> {
+    members: Members,
+    /// Which image is wanted, where there are several.
+    wanted: Option<&'a str>,
 }
 
 /// One image in `manifest.json`.
@@ -77,12 +67,24 @@ struct OciManifest {
 }
 
 #[derive(Deserialize, Clone)]
+#[serde(rename_all = "camelCase")]
 struct Descriptor {
     digest: String,
+    #[serde(default)]
+    media_type: Option<String>,
     #[serde(default)]
     platform: Option<Platform>,
     #[serde(default)]
     annotations: Option<HashMap<String, String>>,
+}
+
+impl Descriptor {
+    /// What the image may be asked for by.
+    fn names(&self) -> Vec<String> {
+        let annotation = |name| self.annotations.as_ref().and_then(|all| all.get(name)).cloned();
+        let named = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+        named.into_iter().filter_map(annotation).chain([self.digest.clone()]).collect()
+    }
 }
 
 #[derive(Deserialize, Clone)]
@@ -91,84 +93,52 @@ struct Platform {
     os: String,
 }
 
-/// Opens the archive at `path` and finds the one image in it.
-pub(crate) fn open(path: &Path) -> Result<Archived, ImageError> {
-    let unreadable = |source| ImageError::Io { action: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => ImageError::Missing(path.to_owned()),
-        _ => unreadable(source),
-    })?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(ImageError::NotAnArchive { path: path.to_owned(), reason: "it is not a file".into() });
-    }
-    Archive::read(path, Region::whole(file).map_err(unreadable)?)?.image()
+/// Which of an archive's two tables of contents to trust, where docker 25 has written both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// `manifest.json`.
+    Docker,
+    /// `index.json`.
+    Oci,
 }
 
-impl Archive {
-    fn read(path: &Path, region: Region) -> Result<Self, ImageError> {
-        let mut archive = Self { path: path.to_owned(), members: HashMap::new() };
-        let mut headers = Headers::new(region.clone());
-        loop {
-            let at = headers.position();
-            let entry = match headers.next() {
-                Ok(Some(entry)) => entry,
-                Ok(None) => break,
-                Err(TarError::NoHeader(0)) => return Err(archive.no_archive("it is not a tar file")),
-                Err(TarError::Truncated(_)) if at == 0 => {
-                    return Err(archive.no_archive("it is too short for a tar file"));
-                }
-                Err(error) => return Err(archive.damaged(error.to_string())),
-            };
-            if archive.members.len() >= MAX_ENTRIES {
-                return Err(archive.no_archive(format!("it has more than {MAX_ENTRIES} entries")));
-            }
-            // Names in an image archive are all plain; others can't be asked for.
-            let Some(name) = std::str::from_utf8(&entry.path).ok().map(normal) else { continue };
-            let member = match entry.kind {
-                Kind::File => match region.part(entry.offset, entry.size) {
-                    Some(part) => Member::File(part),
-                    None => return Err(archive.damaged(format!("{name}: cut off"))),
-                },
-                Kind::Symlink => match std::str::from_utf8(&entry.link) {
-                    Ok(link) => Member::Link(normal(&match name.rsplit_once('/') {
-                        Some((dir, _)) if !link.starts_with('/') => format!("{dir}/{link}"),
-                        _ => link.to_owned(),
-                    })),
-                    Err(_) => continue,
-                },
-                _ => continue,
-            };
-            archive.members.insert(name, member);
-        }
-        Ok(archive)
-    }
+/// Opens the archive or directory, and finds the one image in it, or the one that is wanted.
+pub(crate) fn open(file: &ImageFile, table: Table) -> Result<Archived, ImageError> {
+    Archive { members: Members::of(&file.path)?, wanted: file.reference.as_deref() }.image(table)
+}
 
-    fn image(&self) -> Result<Archived, ImageError> {
-        if let Some(region) = self.find("manifest.json") {
-            self.docker_image(&region)
-        } else if let Some(region) = self.find("index.json") {
-            let bytes = self.small("index.json", &region)?;
-            let manifest = self.oci_manifest(&bytes, "index.json", 0)?;
-            self.oci_image(manifest)
-        } else {
-            Err(self.no_archive("it has neither manifest.json nor index.json"))
+impl Archive<'_> {
+    fn image(&self, preferred: Table) -> Result<Archived, ImageError> {
+        let other = if preferred == Table::Docker { Table::Oci } else { Table::Docker };
+        for table in [preferred, other] {
+            match table {
+                Table::Docker => {
+                    if let Some(region) = self.members.find("manifest.json")? {
+                        return self.docker_image(&region);
+                    }
+                }
+                Table::Oci => {
+                    if let Some(region) = self.members.find("index.json")? {
+                        let bytes = self.small("index.json", &region)?;
+                        let manifest = self.oci_manifest(&bytes, "index.json", 0)?;
+                        return self.oci_image(manifest);
+                    }
+                }
+            }
         }
+        Err(self.no_archive("it has neither manifest.json nor index.json"))
     }
 
     fn docker_image(&self, manifest: &Region) -> Result<Archived, ImageError> {
         let bytes = self.small("manifest.json", manifest)?;
-        let mut images: Vec<DockerManifest> = self.json("manifest.json", &bytes)?;
-        let (Some(image), true) = (images.pop(), images.is_empty()) else {
-            if images.is_empty() {
-                return Err(self.no_archive("its manifest.json names no image"));
-            }
-            let bytes: Vec<DockerManifest> = self.json("manifest.json", &bytes)?;
-            return Err(self.several(
-                bytes.into_iter().map(|image| {
-                    image.repo_tags.unwrap_or_default().first().cloned().unwrap_or(image.config)
-                }),
-            ));
-        };
+        let images: Vec<DockerManifest> = self.json("manifest.json", &bytes)?;
+        if images.is_empty() {
+            return Err(self.no_archive("its manifest.json names no image"));
+        }
+        let image = self.the_one(images, |image| {
+            let tags = image.repo_tags.clone().unwrap_or_default();
+            if tags.is_empty() { vec![image.config.clone()] } else { tags }
+        })?;
         let config = self.member(&image.config)?;
         let config_json = self.small(&image.config, &config)?;
         // The name is the digest: CONFIG.json in the older form, blobs/sha256/CONFIG in the newer one.
@@ -196,29 +166,25 @@ impl Archive {
                 platform.os == "linux" && platform.architecture == guest_architecture()
             })
         };
-        let candidates: Vec<_> = all.iter().filter(real).filter(ours).collect();
-        let descriptor = match candidates[..] {
-            [one] => one,
-            [] => {
-                let platforms: Vec<_> = all
-                    .iter()
-                    .filter_map(|d| d.platform.as_ref())
-                    .map(|platform| format!("{}/{}", platform.os, platform.architecture))
-                    .collect();
-                if platforms.is_empty() {
-                    return Err(self.no_archive(format!("{name} names no image")));
-                }
-                return Err(wrong_platform(platforms.join(", ")));
+        let candidates: Vec<&Descriptor> = all.iter().filter(real).filter(ours).collect();
+        if candidates.is_empty() {
+            let platforms: Vec<_> = all
+                .iter()
+                .filter_map(|d| d.platform.as_ref())
+                .map(|platform| format!("{}/{}", platform.os, platform.architecture))
+                .collect();
+            if platforms.is_empty() {
+                return Err(self.no_archive(format!("{name} names no image")));
             }
-            _ => {
-                return Err(self.several(candidates.iter().map(|descriptor| {
-                    let named = descriptor.annotations.as_ref().and_then(|annotations| {
-                        annotations
-                            .get("io.containerd.image.name")
-                            .or_else(|| annotations.get("org.opencontainers.image.ref.name"))
-                    });
-                    named.unwrap_or(&descriptor.digest).clone()
-                })));
+            return Err(wrong_platform(platforms.join(", ")));
+        }
+        // Names are given in the outermost index; what lies in it is chosen by platform.
+        let descriptor = if depth == 0 {
+            self.the_one(candidates, |descriptor| descriptor.names())?
+        } else {
+            match candidates[..] {
+                [one] => one,
+                _ => return Err(self.several(candidates.iter().map(|d| d.digest.clone()))),
             }
         };
         let (name, bytes) = self.blob(&descriptor.digest)?;
@@ -234,9 +200,23 @@ impl Archive {
             .layers
             .unwrap_or_default()
             .iter()
-            .map(|layer| self.blob_name(&layer.digest).map(|(name, _)| name))
+            .map(|layer| self.layer_name(layer))
             .collect::<Result<_, _>>()?;
         self.assemble(id, config_json, &layers)
+    }
+
+    fn layer_name(&self, layer: &Descriptor) -> Result<String, ImageError> {
+        let (name, _) = self.blob_name(&layer.digest)?;
+        let media_type = layer.media_type.as_deref().unwrap_or_default();
+        // Windows' base layers, whose licence keeps them out of registries and archives.
+        let elsewhere = media_type.contains(".foreign.") || media_type.contains(".nondistributable.");
+        if elsewhere && self.members.find(&name)?.is_none() {
+            return Err(ImageError::Layer {
+                layer: format!("layer {}", layer.digest),
+                reason: format!("it is not distributed with the image ({media_type})"),
+            });
+        }
+        Ok(name)
     }
 
     fn assemble(
@@ -299,19 +279,30 @@ impl Archive {
         Ok((name, bytes))
     }
 
-    fn find(&self, name: &str) -> Option<Region> {
-        let mut name = normal(name);
-        for _ in 0..8 {
-            match self.members.get(&name)? {
-                Member::File(region) => return Some(region.clone()),
-                Member::Link(target) => name = target.clone(),
-            }
+    /// The image that is wanted, or the only one there is.
+    fn the_one<T>(&self, images: Vec<T>, names: impl Fn(&T) -> Vec<String>) -> Result<T, ImageError> {
+        let all: Vec<String> =
+            images.iter().map(|image| names(image).first().cloned().unwrap_or_default()).collect();
+        let mut fitting = match self.wanted {
+            None => images,
+            Some(wanted) => images
+                .into_iter()
+                .filter(|image| names(image).iter().any(|name| same_reference(name, wanted)))
+                .collect(),
+        };
+        match (fitting.pop(), fitting.is_empty()) {
+            (Some(image), true) => Ok(image),
+            (None, _) => Err(ImageError::NotInArchive {
+                path: self.members.path().to_owned(),
+                wanted: self.wanted.unwrap_or_default().to_owned(),
+                names: all,
+            }),
+            (Some(_), false) => Err(self.several(all.into_iter())),
         }
-        None
     }
 
     fn member(&self, name: &str) -> Result<Region, ImageError> {
-        self.find(name).ok_or_else(|| self.damaged(format!("{name} is missing")))
+        self.members.find(name)?.ok_or_else(|| self.damaged(format!("{name} is missing")))
     }
 
     fn small(&self, name: &str, region: &Region) -> Result<Vec<u8>, ImageError> {
@@ -328,15 +319,15 @@ impl Archive {
     }
 
     fn no_archive(&self, reason: impl Into<String>) -> ImageError {
-        ImageError::NotAnArchive { path: self.path.clone(), reason: reason.into() }
+        ImageError::NotAnArchive { path: self.members.path().to_owned(), reason: reason.into() }
     }
 
     fn damaged(&self, reason: String) -> ImageError {
-        ImageError::Damaged { path: self.path.clone(), reason }
+        ImageError::Damaged { path: self.members.path().to_owned(), reason }
     }
 
     fn several(&self, names: impl Iterator<Item = String>) -> ImageError {
-        ImageError::SeveralImages { path: self.path.clone(), names: names.collect() }
+        ImageError::SeveralImages { path: self.members.path().to_owned(), names: names.collect() }
     }
 }
 
@@ -353,15 +344,31 @@ fn wrong_platform(image: String) -> ImageError {
     ImageError::WrongPlatform { image, guest: format!("linux/{}", guest_architecture()) }
 }
 
-/// A member's name without `./`, `/` and `..`, so that each has one spelling.
-fn normal(name: &str) -> String {
-    let mut parts = Vec::new();
-    for part in name.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            _ => parts.push(part),
+/// Whether both name one image. Docker leaves out the registry `docker.io`, its `library/`, and the tag `latest`.
+fn same_reference(name: &str, wanted: &str) -> bool {
+    fn short(name: &str) -> &str {
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        let name = name.strip_prefix("library/").unwrap_or(name);
+        name.strip_suffix(":latest").unwrap_or(name)
+    }
+    short(name) == short(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_has_several_spellings() {
+        for (name, wanted) in [
+            ("debian:latest", "debian"),
+            ("docker.io/library/debian:12", "debian:12"),
+            ("host:5000/a:1", "host:5000/a:1"),
+        ] {
+            assert!(same_reference(name, wanted), "{name} {wanted}");
+        }
+        for (name, wanted) in [("debian:12", "debian"), ("a/debian", "debian"), ("debian", "debian2")] {
+            assert!(!same_reference(name, wanted), "{name} {wanted}");
         }
     }
-    parts.join("/")
 }

@@ -50,6 +50,16 @@ pub enum ImageError {
         /// Their names, or their configs' where they have none.
         names: Vec<String>,
     },
+    /// The archive has no image of the name that is wanted.
+    #[error("{path} has no image {wanted:?}, but {}", names.join(", "))]
+    NotInArchive {
+        /// The file or directory.
+        path: PathBuf,
+        /// The name.
+        wanted: String,
+        /// Those that are there.
+        names: Vec<String>,
+    },
     /// Another processor or operating system.
     #[error("the image is for {image}, and the guest is {guest}")]
     WrongPlatform {
@@ -136,7 +146,8 @@ impl ImageError {
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::BadName { .. } => {
-                "name an image as docker-archive:PATH (written by docker save) or docker-daemon:NAME[:TAG]"
+                "name an image as docker-archive:PATH (written by docker save), oci-archive:PATH, oci:DIRECTORY, or \
+                 docker-daemon:NAME[:TAG]"
             }
             Self::UnsupportedTransport { .. } => {
                 "get the image into the local docker daemon (docker pull, or skopeo copy … docker-daemon:NAME:TAG), \
@@ -153,7 +164,9 @@ impl ImageError {
             Self::Layer { .. } | Self::Entry { .. } | Self::Tree { .. } => {
                 "if the archive is whole (save or copy it again), the image has something that no guest can be given"
             }
-            Self::SeveralImages { .. } => "save one image by itself: docker save -o FILE IMAGE",
+            Self::SeveralImages { .. } | Self::NotInArchive { .. } => {
+                "say which one behind a colon: docker-archive:PATH:NAME:TAG, oci-archive:PATH:NAME, oci:PATH:NAME"
+            }
             Self::WrongPlatform { .. } => {
                 "build or pull the image for this machine: docker pull --platform linux/…"
             }

@@ -36,6 +36,7 @@ mod ext4;
 mod fixup;
 mod inode;
 mod layer;
+mod members;
 mod region;
 mod source;
 mod store;
@@ -47,5 +48,5 @@ mod work;
 
 pub use config::{BadDigest, ImageConfig, ImageId};
 pub use error::ImageError;
-pub use source::Source;
+pub use source::{ImageFile, Source};
 pub use store::{Image, OnProgress, Progress, Store};

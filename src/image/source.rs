@@ -10,24 +10,79 @@ use super::error::ImageError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file written by `docker save`, in any of its forms.
-    DockerArchive(PathBuf),
+    DockerArchive(ImageFile),
+    /// An OCI layout in a tar file.
+    OciArchive(ImageFile),
+    /// A directory with an OCI layout.
+    OciLayout(ImageFile),
     /// An image of the local docker daemon, by name or ID.
     DockerDaemon(String),
 }
 
+/// An image on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The archive or directory.
+    pub path: PathBuf,
+    /// Which image in it, where there are several: a tag in a docker archive, a name or digest of the index in an OCI
+    /// layout.
+    pub reference: Option<String>,
+}
+
+impl ImageFile {
+    /// `PATH[:REFERENCE]`: all of it is the path if there is something of that name, otherwise the first colon ends it.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (path, reference) = match text.split_once(':') {
+            Some((path, reference)) if !Path::new(text).exists() => (path, Some(reference)),
+            _ => (text, None),
+        };
+        if path.is_empty() {
+            return Err("no path");
+        }
+        if reference == Some("") {
+            return Err("no reference behind the colon");
+        }
+        Ok(Self { path: path.into(), reference: reference.map(str::to_owned) })
+    }
+}
+
+impl From<PathBuf> for ImageFile {
+    /// The only image in it.
+    fn from(path: PathBuf) -> Self {
+        Self { path, reference: None }
+    }
+}
+
+impl fmt::Display for ImageFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reference {
+            Some(reference) => write!(f, "{}:{reference}", self.path.display()),
+            None => write!(f, "{}", self.path.display()),
+        }
+    }
+}
+
 /// The transports of containers-transports(5) that are not here yet.
-const OTHER_TRANSPORTS: [&str; 8] =
-    ["oci:", "oci-archive:", "docker://", "dir:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+const OTHER_TRANSPORTS: [&str; 6] =
+    ["docker://", "dir:", "containers-storage:", "ostree:", "sif:", "tarball:"];
 
 impl FromStr for Source {
     type Err = ImageError;
 
-    /// `docker-archive:PATH` and `docker-daemon:REF` are taken by their word. A bare path that exists is an archive
-    /// (what it really holds is seen at import), anything else a reference in the local docker daemon.
+    /// `docker-archive:`, `oci-archive:` and `oci:PATH[:REF]` and `docker-daemon:REF` are taken by their word. A bare path
+    /// to a file is an archive (what it really holds is seen at import), one to an OCI layout is that, and anything else a
+    /// reference in the local docker daemon.
     fn from_str(name: &str) -> Result<Self, ImageError> {
         let bad = |reason| ImageError::BadName { name: name.to_owned(), reason };
-        if let Some(path) = name.strip_prefix("docker-archive:") {
-            return if path.is_empty() { Err(bad("no path")) } else { Ok(Self::DockerArchive(path.into())) };
+        let on_disk: [(&str, fn(ImageFile) -> Self); 3] = [
+            ("docker-archive:", Self::DockerArchive),
+            ("oci-archive:", Self::OciArchive),
+            ("oci:", Self::OciLayout),
+        ];
+        for (transport, source) in on_disk {
+            if let Some(file) = name.strip_prefix(transport) {
+                return ImageFile::parse(file).map(source).map_err(bad);
+            }
         }
         if let Some(reference) = name.strip_prefix("docker-daemon:") {
             check_reference(reference).map_err(bad)?;
@@ -41,13 +96,10 @@ impl FromStr for Source {
         }
         let path = Path::new(name);
         if path.is_dir() && path.join("index.json").is_file() {
-            return Err(ImageError::UnsupportedTransport {
-                transport: "oci:".to_owned(),
-                name: name.to_owned(),
-            });
+            return Ok(Self::OciLayout(path.to_owned().into()));
         }
         if path.is_file() {
-            return Ok(Self::DockerArchive(path.to_owned()));
+            return Ok(Self::DockerArchive(path.to_owned().into()));
         }
         // No reference begins like this, so a path was meant.
         if name.starts_with(['/', '.', '~']) {
@@ -80,7 +132,9 @@ fn check_reference(reference: &str) -> Result<(), &'static str> {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DockerArchive(path) => write!(f, "docker-archive:{}", path.display()),
+            Self::DockerArchive(file) => write!(f, "docker-archive:{file}"),
+            Self::OciArchive(file) => write!(f, "oci-archive:{file}"),
+            Self::OciLayout(file) => write!(f, "oci:{file}"),
             Self::DockerDaemon(reference) => write!(f, "docker-daemon:{reference}"),
         }
     }
@@ -96,8 +150,21 @@ mod tests {
         let file = dir.path().join("image.tar");
         std::fs::write(&file, b"x").unwrap();
         let parse = |text: &str| text.parse::<Source>();
-        assert_eq!(parse(file.to_str().unwrap()).unwrap(), Source::DockerArchive(file.clone()));
-        assert_eq!(parse("docker-archive:a b").unwrap(), Source::DockerArchive("a b".into()));
+        let only = |path: &str| ImageFile { path: path.into(), reference: None };
+        let named = |path: &str, name: &str| ImageFile { path: path.into(), reference: Some(name.into()) };
+        let file = file.to_str().unwrap();
+        assert_eq!(parse(file).unwrap(), Source::DockerArchive(only(file)));
+        assert_eq!(parse("docker-archive:a b").unwrap(), Source::DockerArchive(only("a b")));
+        assert_eq!(parse("docker-archive:x:a/b:1").unwrap(), Source::DockerArchive(named("x", "a/b:1")));
+        assert_eq!(parse("oci-archive:x.tar").unwrap(), Source::OciArchive(only("x.tar")));
+        assert_eq!(parse("oci:layout:latest").unwrap(), Source::OciLayout(named("layout", "latest")));
+        let colon = dir.path().join("a:b");
+        std::fs::write(&colon, b"x").unwrap();
+        let colon = colon.to_str().unwrap();
+        assert_eq!(parse(&format!("oci-archive:{colon}")).unwrap(), Source::OciArchive(only(colon)));
+        for source in ["docker-archive:x:a:1", "oci-archive:x", "oci:x:y", "docker-daemon:debian:12"] {
+            assert_eq!(parse(source).unwrap().to_string(), source);
+        }
         for reference in ["debian", "docker-daemon:debian:12", "host:5000/a/b@sha256:00"] {
             let source = parse(reference).unwrap();
             assert_eq!(
@@ -118,6 +185,9 @@ mod tests {
         for bad in [
             "",
             "docker-archive:",
+            "oci:",
+            "oci:x:",
+            "oci-archive::y",
             "docker-daemon:",
             "a b",
             "a?b",
@@ -134,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn an_oci_directory_is_named_as_such() {
+    fn a_directory_with_an_index_is_an_oci_layout() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("index.json"), b"{}").unwrap();
-        let error = dir.path().to_str().unwrap().parse::<Source>().unwrap_err();
-        assert!(matches!(error, ImageError::UnsupportedTransport { .. }), "{error}");
+        let source = dir.path().to_str().unwrap().parse::<Source>().unwrap();
+        assert_eq!(source, Source::OciLayout(dir.path().to_owned().into()));
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::archive::{self, Archived};
+use super::archive::{self, Archived, Table};
 use super::config::{ImageConfig, ImageId};
 use super::daemon::Daemon;
 use super::error::ImageError;
@@ -96,7 +96,12 @@ impl Store {
     /// Whatever [`ImageError`] names. Nothing of the image is kept then.
     pub fn import(&self, source: &Source, progress: OnProgress<'_>) -> Result<Image, ImageError> {
         match source {
-            Source::DockerArchive(path) => self.import_archived(&archive::open(path)?, progress),
+            Source::DockerArchive(file) => {
+                self.import_archived(&archive::open(file, Table::Docker)?, progress)
+            }
+            Source::OciArchive(file) | Source::OciLayout(file) => {
+                self.import_archived(&archive::open(file, Table::Oci)?, progress)
+            }
             Source::DockerDaemon(name) => self.import_from_daemon(name, progress),
         }
     }
@@ -140,7 +145,7 @@ impl Store {
             progress(Progress::Exporting { bytes })
         })?;
         drop(file);
-        let archived = archive::open(&path)?;
+        let archived = archive::open(&path.into(), Table::Docker)?;
         let image = self.import_archived(&archived, progress)?;
         if image.id != inspected.id {
             let written = tempfile::NamedTempFile::new_in(work.path()).and_then(|file| {
