@@ -88,7 +88,7 @@ pub struct ImageConfig {
     /// The operating system: `linux`.
     pub os: String,
     /// Digests of the uncompressed layers, from the bottom up.
-    pub(crate) diff_ids: Vec<ImageId>,
+    pub diff_ids: Vec<ImageId>,
 }
 
 /// The config as it is written. Unknown fields are ignored, and `null` stands for an absent one, as docker reads it.

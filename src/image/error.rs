@@ -104,6 +104,26 @@ pub enum ImageError {
         /// Why it was refused.
         reason: String,
     },
+    /// The store has no such image.
+    #[error("there is no imported image {name}")]
+    NotStored {
+        /// What was asked for.
+        name: String,
+    },
+    /// The beginning of an ID that several images have.
+    #[error("{name} is the beginning of {} images: {}", ids.len(), ids.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The images.
+        ids: Vec<String>,
+    },
+    /// An image that can't be removed now.
+    #[error("a bottle or an import uses the image {id}")]
+    InUse {
+        /// The image.
+        id: String,
+    },
     /// No space (or quota) left where the cache lies.
     #[error("no space left for the image cache in {dir}")]
     DiskFull {
@@ -170,6 +190,9 @@ impl ImageError {
             Self::WrongPlatform { .. } => {
                 "build or pull the image for this machine: docker pull --platform linux/…"
             }
+            Self::NotStored { .. } => "bottle image ls lists those that there are",
+            Self::Ambiguous { .. } => "give more of its ID",
+            Self::InUse { .. } => "end what uses it first",
             Self::DiskFull { .. } => {
                 "free some space, or set BOTTLE_CACHE_DIR to a directory on a larger file system"
             }

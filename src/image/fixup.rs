@@ -38,16 +38,33 @@ const SYSTEM: [&str; 13] = [
     "/usr",
 ];
 
-/// Changes `tree` as above. Contents lie in `layers`; `user` is the image's `USER`.
-pub(crate) fn apply(tree: &mut Tree, layers: &[Region], user: Option<&str>) -> Result<(), ImageError> {
+/// Changes `tree` as above. Contents lie in `layers`; `user` is the image's `USER`. Returns a line for each change.
+pub(crate) fn apply(
+    tree: &mut Tree,
+    layers: &[Region],
+    user: Option<&str>,
+) -> Result<Vec<String>, ImageError> {
+    let mut changes = Vec::new();
     for path in ["/dev", "/proc", "/sys", "/run"] {
+        let before = tree.node_count();
         directory(tree, path)?;
+        if tree.node_count() > before {
+            changes.push(format!("{path}: made"));
+        }
     }
     // `/var/tmp` first: `/tmp` may be a symlink to it.
     for path in ["/var/tmp", "/tmp"] {
+        let before = tree.node_count();
         let id = directory(tree, path)?;
+        let made = tree.node_count() > before;
         let meta = &mut tree.node_mut(id).meta;
+        let (uid, gid, mode) = (meta.uid, meta.gid, meta.mode);
         (meta.uid, meta.gid, meta.mode) = (0, 0, 0o1777);
+        if made {
+            changes.push(format!("{path}: made, 0:0 1777"));
+        } else if (uid, gid, mode) != (0, 0, 0o1777) {
+            changes.push(format!("{path}: {uid}:{gid} {mode:04o} became 0:0 1777"));
+        }
     }
     if let Some(user) = user
         && let Some(account) = account(tree, layers, user)
@@ -55,9 +72,13 @@ pub(crate) fn apply(tree: &mut Tree, layers: &[Region], user: Option<&str>) -> R
         && is_own_home(&account.home)
         && let Some(home) = tree.resolve(account.home.as_bytes())
     {
-        own(tree, home, &account);
+        let changed = own(tree, home, &account);
+        if changed > 0 {
+            let Account { uid, gid, home } = account;
+            changes.push(format!("{home}: {changed} files and directories became {uid}:{gid}"));
+        }
     }
-    Ok(())
+    Ok(changes)
 }
 
 fn directory(tree: &mut Tree, path: &str) -> Result<NodeId, ImageError> {
@@ -118,19 +139,23 @@ fn is_own_home(home: &str) -> bool {
         && !SYSTEM.into_iter().any(under)
 }
 
-fn own(tree: &mut Tree, home: NodeId, account: &Account) {
+/// Gives `home` to its account. Returns how much changed hands.
+fn own(tree: &mut Tree, home: NodeId, account: &Account) -> usize {
     // `/home/x -> /` and the like would give everything away.
     if home == super::tree::ROOT || !tree.is_dir(home) {
-        return;
+        return 0;
     }
     let mut todo = vec![home];
+    let mut changed = 0;
     while let Some(id) = todo.pop() {
         let node = tree.node_mut(id);
+        changed += usize::from((node.meta.uid, node.meta.gid) != (account.uid, account.gid));
         (node.meta.uid, node.meta.gid) = (account.uid, account.gid);
         if let Body::Dir(children) = &node.body {
             todo.extend(children.values());
         }
     }
+    changed
 }
 
 #[cfg(test)]

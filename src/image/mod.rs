@@ -19,7 +19,9 @@
 //! images/
 //! ├── <sha256 of the image's config>/
 //! │   ├── base.ext4     the merged layers, 16 GiB nominal, sparse, mode 0400
-//! │   └── config.json   the config, byte for byte: its digest is the directory's name
+//! │   ├── config.json   the config, byte for byte: its digest is the directory's name
+//! │   ├── record.json   where it came from, when, and what was changed of it
+//! │   └── used          its time is that of the last use
 //! ├── daemon/<id>       for a daemon whose image IDs are not config digests: the config's digest
 //! ├── locks/<id>        held while that image is imported, so that two imports do the work once
 //! └── work/
@@ -35,8 +37,10 @@ mod error;
 mod ext4;
 mod fixup;
 mod inode;
+mod inventory;
 mod layer;
 mod members;
+mod record;
 mod region;
 mod source;
 mod store;
@@ -48,5 +52,6 @@ mod work;
 
 pub use config::{BadDigest, ImageConfig, ImageId};
 pub use error::ImageError;
+pub use inventory::Stored;
 pub use source::{ImageFile, Source};
 pub use store::{Image, OnProgress, Progress, Store};

@@ -74,15 +74,14 @@ impl FromStr for Source {
     /// reference in the local docker daemon.
     fn from_str(name: &str) -> Result<Self, ImageError> {
         let bad = |reason| ImageError::BadName { name: name.to_owned(), reason };
-        let on_disk: [(&str, fn(ImageFile) -> Self); 3] = [
-            ("docker-archive:", Self::DockerArchive),
-            ("oci-archive:", Self::OciArchive),
-            ("oci:", Self::OciLayout),
-        ];
-        for (transport, source) in on_disk {
-            if let Some(file) = name.strip_prefix(transport) {
-                return ImageFile::parse(file).map(source).map_err(bad);
-            }
+        if let Some(file) = name.strip_prefix("docker-archive:") {
+            return ImageFile::parse(file).map(Self::DockerArchive).map_err(bad);
+        }
+        if let Some(file) = name.strip_prefix("oci-archive:") {
+            return ImageFile::parse(file).map(Self::OciArchive).map_err(bad);
+        }
+        if let Some(file) = name.strip_prefix("oci:") {
+            return ImageFile::parse(file).map(Self::OciLayout).map_err(bad);
         }
         if let Some(reference) = name.strip_prefix("docker-daemon:") {
             check_reference(reference).map_err(bad)?;

@@ -1,15 +1,18 @@
 //! The cache of imported images, and the import.
 
 use std::fs::{self, File, Permissions};
+use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::archive::{self, Archived, Table};
 use super::config::{ImageConfig, ImageId};
 use super::daemon::Daemon;
 use super::error::ImageError;
+use super::record::{self, Record};
 use super::source::Source;
 use super::tree::Tree;
 use super::work::{self, WorkDir};
@@ -26,6 +29,8 @@ pub struct Image {
     pub base: PathBuf,
     /// Whether it was there already.
     pub cached: bool,
+    /// A shared lock on `base`: while there is this value or a clone of it, the image can't be removed from the store.
+    _in_use: Arc<File>,
 }
 
 /// How far an import is.
@@ -95,14 +100,31 @@ impl Store {
     ///
     /// Whatever [`ImageError`] names. Nothing of the image is kept then.
     pub fn import(&self, source: &Source, progress: OnProgress<'_>) -> Result<Image, ImageError> {
-        match source {
+        let origin = source.to_string();
+        let image = match source {
             Source::DockerArchive(file) => {
-                self.import_archived(&archive::open(file, Table::Docker)?, progress)
+                self.import_archived(&archive::open(file, Table::Docker)?, &origin, progress)
             }
             Source::OciArchive(file) | Source::OciLayout(file) => {
-                self.import_archived(&archive::open(file, Table::Oci)?, progress)
+                self.import_archived(&archive::open(file, Table::Oci)?, &origin, progress)
             }
-            Source::DockerDaemon(name) => self.import_from_daemon(name, progress),
+            Source::DockerDaemon(name) => self.import_from_daemon(name, &origin, progress),
+        }?;
+        self.note_use(&image, &origin);
+        Ok(image)
+    }
+
+    /// Notes when the image was used, and where it came from. What can't be noted is no reason not to use it.
+    fn note_use(&self, image: &Image, origin: &str) {
+        let dir = self.images.join(image.id.to_string());
+        let noted = record::touch(&dir).and_then(|()| {
+            let lock = work::lock_file(&self.lock_path(image.id))?;
+            work::lock(&lock)?;
+            let mut record = Record::read(&dir);
+            if record.add_source(origin) { record.write(&dir) } else { Ok(()) }
+        });
+        if let Err(error) = noted {
+            log::warn!("can't note the use of {}: {error}", dir.display());
         }
     }
 
@@ -119,14 +141,33 @@ impl Store {
             log::warn!("the config in {} was changed: the image is imported again", dir.display());
             return None;
         }
-        if !is_ext4(&base) {
-            log::warn!("{} is damaged: the image is imported again", base.display());
-            return None;
-        }
-        Some(Image { id, config: ImageConfig::parse(&json).ok()?, base, cached: true })
+        let in_use = match open_for_use(&base) {
+            Ok(file) => file,
+            Err(error) => {
+                log::warn!("{}: {error}: the image is imported again", base.display());
+                return None;
+            }
+        };
+        let config = ImageConfig::parse(&json).ok()?;
+        Some(Image { id, config, base, cached: true, _in_use: Arc::new(in_use) })
     }
 
-    fn import_from_daemon(&self, name: &str, progress: OnProgress<'_>) -> Result<Image, ImageError> {
+    /// Where the images are.
+    pub(super) fn images(&self) -> &Path {
+        &self.images
+    }
+
+    /// Held while an image is imported or removed.
+    pub(super) fn lock_path(&self, id: ImageId) -> PathBuf {
+        self.images.join("locks").join(id.to_string())
+    }
+
+    fn import_from_daemon(
+        &self,
+        name: &str,
+        origin: &str,
+        progress: OnProgress<'_>,
+    ) -> Result<Image, ImageError> {
         let daemon = Daemon::connect()?;
         let inspected = daemon.inspect(name)?;
         archive::check_platform(&inspected.os, &inspected.architecture)?;
@@ -146,7 +187,7 @@ impl Store {
         })?;
         drop(file);
         let archived = archive::open(&path.into(), Table::Docker)?;
-        let image = self.import_archived(&archived, progress)?;
+        let image = self.import_archived(&archived, origin, progress)?;
         if image.id != inspected.id {
             let written = tempfile::NamedTempFile::new_in(work.path()).and_then(|file| {
                 fs::write(file.path(), image.id.to_string())?;
@@ -157,12 +198,17 @@ impl Store {
         Ok(image)
     }
 
-    fn import_archived(&self, archived: &Archived, progress: OnProgress<'_>) -> Result<Image, ImageError> {
+    fn import_archived(
+        &self,
+        archived: &Archived,
+        origin: &str,
+        progress: OnProgress<'_>,
+    ) -> Result<Image, ImageError> {
         let id = archived.id;
         if let Some(image) = self.get(id) {
             return Ok(image);
         }
-        let lock_path = self.images.join("locks").join(id.to_string());
+        let lock_path = self.lock_path(id);
         let mut stopped = ControlFlow::Continue(());
         let locked = work::lock_file(&lock_path).and_then(|file| {
             if !work::try_lock(&file)? {
@@ -182,7 +228,8 @@ impl Store {
         let work = self.work_dir()?;
         let new = work.path().join("image");
         work::make_dir(&new).map_err(|error| self.io("create", &new, error))?;
-        self.build(archived, &work, &new, progress)?;
+        let fixups = self.build(archived, &work, &new, progress)?;
+        Record::new(origin, fixups).write(&new).map_err(|error| self.io("write", &new, error))?;
 
         let place = self.images.join(id.to_string());
         // Something damaged may be there; it goes with the work directory.
@@ -191,23 +238,25 @@ impl Store {
                 .map_err(|error| self.io("replace", &place, error))?;
         }
         fs::rename(&new, &place).map_err(|error| self.io("create", &place, error))?;
+        let base = place.join("base.ext4");
+        let in_use = open_for_use(&base).map_err(|error| self.io("read", &base, error))?;
         drop(lock);
-        Ok(Image { id, config: archived.config.clone(), base: place.join("base.ext4"), cached: false })
+        Ok(Image { id, config: archived.config.clone(), base, cached: false, _in_use: Arc::new(in_use) })
     }
 
-    /// Writes `base.ext4` and `config.json` into `new`.
+    /// Writes `base.ext4` and `config.json` into `new`. Returns what was changed of the image.
     fn build(
         &self,
         archived: &Archived,
         work: &WorkDir,
         new: &Path,
         progress: OnProgress<'_>,
-    ) -> Result<(), ImageError> {
+    ) -> Result<Vec<String>, ImageError> {
         let base = new.join("base.ext4");
         let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
+        let fixups = std::thread::scope(|scope| {
             let mut hashes = Vec::new();
-            let written = (|| {
+            let written = (|| -> Result<Vec<String>, ImageError> {
                 let mut plain = Vec::new();
                 let layers = archived.layers.len();
                 for (i, layer) in archived.layers.iter().enumerate() {
@@ -221,48 +270,64 @@ impl Store {
                 for (i, (layer, region)) in archived.layers.iter().zip(&plain).enumerate() {
                     layer.apply(region, i, &mut tree)?;
                 }
-                fixup::apply(&mut tree, &plain, archived.config.user.as_deref())?;
+                let fixups = fixup::apply(&mut tree, &plain, archived.config.user.as_deref())?;
                 ext4::write(&tree, &plain, &base, &self.cache_dir, &mut |bytes, total| {
                     progress(Progress::Writing { bytes, total })
-                })
+                })?;
+                Ok(fixups)
             })();
-            if let Err(error) = written {
-                // A damaged layer is the cause of whatever follows from it, so it is what should be told. But a large
-                // layer is not hashed to its end only for that.
-                stop.store(true, Ordering::Relaxed);
-                for (layer, hash) in hashes {
-                    match layer.check_hash(hash) {
-                        Err(wrong @ ImageError::WrongDigest { .. }) => return Err(wrong),
-                        _ => continue,
+            let fixups = match written {
+                Ok(fixups) => fixups,
+                Err(error) => {
+                    // A damaged layer is the cause of whatever follows from it, so it is what should be told. But a large
+                    // layer is not hashed to its end only for that.
+                    stop.store(true, Ordering::Relaxed);
+                    for (layer, hash) in hashes {
+                        match layer.check_hash(hash) {
+                            Err(wrong @ ImageError::WrongDigest { .. }) => return Err(wrong),
+                            _ => continue,
+                        }
                     }
+                    return Err(error);
                 }
-                return Err(error);
-            }
+            };
             if progress(Progress::Verifying).is_break() {
                 stop.store(true, Ordering::Relaxed);
                 return Err(ImageError::Stopped);
             }
-            hashes.into_iter().try_for_each(|(layer, hash)| layer.check_hash(hash))
+            hashes.into_iter().try_for_each(|(layer, hash)| layer.check_hash(hash))?;
+            Ok(fixups)
         })?;
         fs::set_permissions(&base, Permissions::from_mode(0o400))
             .map_err(|error| self.io("write-protect", &base, error))?;
         let config = new.join("config.json");
-        fs::write(&config, &archived.config_json).map_err(|error| self.io("write", &config, error))
+        fs::write(&config, &archived.config_json).map_err(|error| self.io("write", &config, error))?;
+        Ok(fixups)
     }
 
-    fn work_dir(&self) -> Result<WorkDir, ImageError> {
+    pub(super) fn work_dir(&self) -> Result<WorkDir, ImageError> {
         let path = self.images.join("work");
         WorkDir::new(&path).map_err(|error| self.io("create", &path, error))
     }
 
-    fn io(&self, action: &'static str, path: &Path, error: std::io::Error) -> ImageError {
+    pub(super) fn io(&self, action: &'static str, path: &Path, error: io::Error) -> ImageError {
         ImageError::io(action, path, &self.cache_dir, error)
     }
 }
 
-/// Whether there is an ext4 superblock.
-fn is_ext4(path: &Path) -> bool {
+/// Opens an image with the lock of those who use it, if it is an ext4 image and still in its place then.
+fn open_for_use(base: &Path) -> io::Result<File> {
+    let file = File::open(base)?;
+    // Who has it for himself alone is about to remove the image, or only looks: neither takes long.
+    work::share(&file)?;
     let mut magic = [0; 2];
-    File::open(path).and_then(|file| file.read_exact_at(&mut magic, 1024 + 0x38)).is_ok()
-        && magic == [0x53, 0xef]
+    file.read_exact_at(&mut magic, 1024 + 0x38)?;
+    let (ours, there) = (file.metadata()?, fs::metadata(base)?);
+    if (ours.dev(), ours.ino()) != (there.dev(), there.ino()) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    if magic != [0x53, 0xef] {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no ext4 image"));
+    }
+    Ok(file)
 }

@@ -94,6 +94,16 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Takes a lock that others can have too, once nobody has an exclusive one.
+pub(crate) fn share(file: &File) -> io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::LockShared) {
+            Err(Errno::INTR) => {}
+            other => return other.map_err(io::Error::from),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,7 +52,7 @@ pub(super) fn run(
     interrupt: &Interrupt,
     timings: &mut Timings,
 ) -> Result<ExitStatus, LaunchError> {
-    let request = process.request(image, process.terminal_size()?)?;
+    let request = process.request(image.id, &image.config, process.terminal_size()?)?;
     let disk = state.path().join("disk.qcow2");
     timings.measure("disk", || create_overlay(&image.base, &disk))?;
 

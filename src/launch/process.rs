@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::{LaunchError, terminal};
-use crate::image::Image;
+use crate::image::{ImageConfig, ImageId};
 use crate::vm::agent::{EnvVar, ExecRequest, TtySize};
 
 /// What the user asked to run.
@@ -31,20 +31,25 @@ impl Process {
     }
 
     /// What the guest is to be asked, as docker would put it together.
-    pub(super) fn request(&self, image: &Image, tty: Option<TtySize>) -> Result<ExecRequest, LaunchError> {
+    pub(super) fn request(
+        &self,
+        image: ImageId,
+        config: &ImageConfig,
+        tty: Option<TtySize>,
+    ) -> Result<ExecRequest, LaunchError> {
         let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let mut argv = match &self.entrypoint {
             Some(program) if program.is_empty() => Vec::new(),
             Some(program) => vec![program.clone()],
-            None => words(&image.config.entrypoint),
+            None => words(&config.entrypoint),
         };
         match (&self.args[..], &self.entrypoint) {
             // The image's CMD is an argument of its own entrypoint, not of another.
-            ([], None) => argv.extend(words(&image.config.cmd)),
+            ([], None) => argv.extend(words(&config.cmd)),
             (args, _) => argv.extend_from_slice(args),
         }
         if argv.is_empty() {
-            return Err(LaunchError::NoCommand { image: image.id.to_string() });
+            return Err(LaunchError::NoCommand { image: image.to_string() });
         }
         let bytes = |text: &OsString| text.clone().into_vec();
         Ok(ExecRequest {
@@ -60,13 +65,11 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{ImageConfig, ImageId};
 
     fn argv(entrypoint: &[&str], cmd: &[&str], process: &Process) -> Option<Vec<String>> {
         let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let config = ImageConfig { entrypoint: own(entrypoint), cmd: own(cmd), ..ImageConfig::default() };
-        let image = Image { id: ImageId::of(b""), config, base: "/base".into(), cached: true };
-        let request = process.request(&image, None).ok()?;
+        let request = process.request(ImageId::of(b""), &config, None).ok()?;
         Some(request.argv.into_iter().map(|word| String::from_utf8(word.into_vec()).unwrap()).collect())
     }
 

@@ -1,0 +1,106 @@
+//! What is noted beside an image: where it came from, when, and what the import changed.
+//!
+//! ```text
+//! record.json    Record; written before the image is in its place, replaced as a whole when a further source is noted
+//! used           empty; its time of modification is that of the last use
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+const RECORD: &str = "record.json";
+const USED: &str = "used";
+
+/// More sources of one image than this are not noted: what is newest is known.
+const MAX_SOURCES: usize = 64;
+
+/// See the module. A field that an older version did not write has its default.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record {
+    /// Where it was imported from, in the words of the command line; the newest is last.
+    pub(super) sources: Vec<String>,
+    /// Seconds since 1970.
+    pub(super) imported: u64,
+    /// One line for each thing in the image that the import changed.
+    pub(super) fixups: Vec<String>,
+}
+
+impl Record {
+    pub(super) fn new(source: &str, fixups: Vec<String>) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { sources: vec![source.to_owned()], imported: now.as_secs(), fixups }
+    }
+
+    /// What is noted in an image's directory: nothing, if that can't be read.
+    pub(super) fn read(dir: &Path) -> Self {
+        let bytes = std::fs::read(dir.join(RECORD)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Replaces what is noted.
+    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+        let file = tempfile::NamedTempFile::new_in(dir)?;
+        serde_json::to_writer(&file, self)?;
+        file.persist(dir.join(RECORD)).map(drop).map_err(|error| error.error)
+    }
+
+    /// Puts a source last. Tells whether that changed anything.
+    pub(super) fn add_source(&mut self, source: &str) -> bool {
+        if self.sources.last().is_some_and(|last| last == source) {
+            return false;
+        }
+        self.sources.retain(|known| known != source);
+        self.sources.push(source.to_owned());
+        let surplus = self.sources.len().saturating_sub(MAX_SOURCES);
+        self.sources.drain(..surplus);
+        true
+    }
+
+    pub(super) fn imported(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(self.imported))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+/// Notes that the image in this directory is used now.
+pub(super) fn touch(dir: &Path) -> io::Result<()> {
+    File::create(dir.join(USED))?.set_modified(SystemTime::now())
+}
+
+/// When the image in this directory was last used.
+pub(super) fn last_used(dir: &Path) -> Option<SystemTime> {
+    std::fs::metadata(dir.join(USED)).and_then(|meta| meta.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_source_is_last_and_each_is_noted_once() {
+        let mut record = Record::new("a", Vec::new());
+        assert!(!record.add_source("a"));
+        assert!(record.add_source("b") && record.add_source("a"));
+        assert_eq!(record.sources, ["b", "a"]);
+        assert!((0..2 * MAX_SOURCES).all(|n| record.add_source(&n.to_string())));
+        assert_eq!(record.sources.len(), MAX_SOURCES);
+        assert_eq!(record.sources.last().unwrap(), "127");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Record::read(dir.path()), Record::default());
+        std::fs::write(dir.path().join(RECORD), b"{").unwrap();
+        assert_eq!(Record::read(dir.path()), Record::default());
+        let record = Record::new("docker-daemon:x", vec!["/tmp: 1777".to_owned()]);
+        record.write(dir.path()).unwrap();
+        assert_eq!(Record::read(dir.path()), record);
+    }
+}

@@ -1,0 +1,195 @@
+//! What the store lists, finds and removes, while images are imported and used.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bottle::image::{Image, ImageError, ImageId, Source, Store};
+use tempfile::TempDir;
+
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+struct Fixture {
+    dir: TempDir,
+    store: Store,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("cache")).unwrap();
+        Self { dir, store }
+    }
+
+    /// A `docker save` archive of an image that has one file with this content.
+    fn archive(&self, content: &str) -> PathBuf {
+        let tar = |members: &[(&str, &[u8])]| {
+            let mut tar = tar::Builder::new(Vec::new());
+            for (name, content) in members {
+                let mut header = tar::Header::new_gnu();
+                header.set_mode(0o644);
+                header.set_size(content.len() as u64);
+                tar.append_data(&mut header, name, *content).unwrap();
+            }
+            tar.into_inner().unwrap()
+        };
+        let layer = tar(&[("content", content.as_bytes())]);
+        let config = format!(
+            r#"{{"architecture":"{ARCHITECTURE}","os":"linux","config":{{"User":"7"}},
+            "rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
+            ImageId::of(&layer)
+        );
+        let name = format!("{}.json", ImageId::of(config.as_bytes()));
+        let manifest = format!(r#"[{{"Config":"{name}","Layers":["layer.tar"]}}]"#);
+        let path = self.dir.path().join(format!("{content}.tar"));
+        let archive =
+            tar(&[(&name, config.as_bytes()), ("layer.tar", &layer), ("manifest.json", manifest.as_bytes())]);
+        fs::write(&path, archive).unwrap();
+        path
+    }
+
+    fn import(&self, content: &str) -> Image {
+        let source = Source::DockerArchive(self.archive(content).into());
+        self.store.import(&source, &mut |_| ControlFlow::Continue(())).unwrap()
+    }
+
+    fn image_dir(&self, id: ImageId) -> PathBuf {
+        self.dir.path().join("cache/images").join(id.to_string())
+    }
+
+    fn ids(&self) -> Vec<ImageId> {
+        self.store.list().unwrap().iter().map(|image| image.id).collect()
+    }
+}
+
+#[test]
+fn an_image_is_listed_with_what_is_known_of_it() {
+    let fixture = Fixture::new();
+    let before = SystemTime::now() - Duration::from_secs(2);
+    let image = fixture.import("a");
+    let listed = fixture.store.list().unwrap();
+    assert_eq!(listed.len(), 1);
+    let stored = &listed[0];
+    assert_eq!(stored.id, image.id);
+    assert_eq!(stored.sources, [format!("docker-archive:{}", fixture.archive("a").display())]);
+    assert!(stored.imported >= before && stored.last_used >= before);
+    assert_eq!(stored.nominal_bytes, fs::metadata(&image.base).unwrap().len());
+    assert!(stored.disk_bytes > 0 && stored.disk_bytes < 100 << 20, "{}", stored.disk_bytes);
+    assert_eq!(stored.config.as_ref().unwrap(), &image.config);
+    assert!(stored.fixups.contains(&"/tmp: made, 0:0 1777".to_owned()), "{:?}", stored.fixups);
+    assert!(stored.in_use);
+    drop(image);
+    assert!(!fixture.store.list().unwrap()[0].in_use);
+}
+
+#[test]
+fn the_image_used_last_comes_first() {
+    let fixture = Fixture::new();
+    let ids = ["a", "b"].map(|content| fixture.import(content).id);
+    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    for id in ids {
+        fs::File::open(fixture.image_dir(id).join("used")).unwrap().set_modified(hour_ago).unwrap();
+    }
+    fixture.import("a");
+    assert_eq!(fixture.ids(), ids);
+    fixture.import("b");
+    assert_eq!(fixture.ids(), [ids[1], ids[0]]);
+}
+
+#[test]
+fn an_image_is_found_by_id_and_by_source() {
+    let fixture = Fixture::new();
+    let id = fixture.import("a").id;
+    let path = fixture.archive("a").display().to_string();
+    for name in [id.to_string(), format!("sha256:{id}"), id.to_string()[..4].to_owned(), path] {
+        assert_eq!(fixture.store.find(&name).unwrap().id, id, "{name}");
+    }
+    // Too short for an ID, another one, and a file that was never imported.
+    for name in [&id.to_string()[..3], "ffffffffffff", "/nonexistent.tar", ""] {
+        let error = fixture.store.find(name).unwrap_err();
+        assert!(matches!(error, ImageError::NotStored { .. }), "{name}: {error}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn an_image_in_use_stays() {
+    let fixture = Fixture::new();
+    let image = fixture.import("a");
+    let other = image.clone();
+    drop(image);
+    let error = fixture.store.remove(other.id).unwrap_err();
+    assert!(matches!(error, ImageError::InUse { .. }), "{error}");
+    assert!(fixture.store.prune(Duration::ZERO).unwrap().is_empty());
+    assert!(other.base.exists());
+    let id = other.id;
+    drop(other);
+    assert!(fixture.store.remove(id).unwrap() > 0);
+    assert!(fixture.ids().is_empty() && fixture.store.get(id).is_none());
+    assert!(matches!(fixture.store.remove(id), Err(ImageError::NotStored { .. })));
+    let work = fs::read_dir(fixture.dir.path().join("cache/images/work")).unwrap();
+    assert_eq!(work.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), [".lock"]);
+    assert!(!fixture.import("a").cached);
+}
+
+#[test]
+fn prune_takes_what_was_not_used_for_long() {
+    let fixture = Fixture::new();
+    let (old, new) = (fixture.import("old").id, fixture.import("new").id);
+    let two_days = Duration::from_secs(2 * 24 * 3600);
+    let used = fs::File::open(fixture.image_dir(old).join("used")).unwrap();
+    used.set_modified(SystemTime::now() - two_days).unwrap();
+    let removed = fixture.store.prune(two_days / 2).unwrap();
+    assert_eq!(removed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [old]);
+    assert_eq!(fixture.ids(), [new]);
+}
+
+#[test]
+fn a_damaged_image_is_listed_and_can_be_removed() {
+    let fixture = Fixture::new();
+    let id = fixture.import("a").id;
+    fs::write(fixture.image_dir(id).join("config.json"), b"{}").unwrap();
+    fs::remove_file(fixture.image_dir(id).join("record.json")).unwrap();
+    fs::remove_file(fixture.image_dir(id).join("base.ext4")).unwrap();
+    let stored = fixture.store.find(&id.to_string()).unwrap();
+    assert!(stored.config.is_none() && stored.sources.is_empty() && !stored.in_use);
+    fixture.store.remove(id).unwrap();
+    assert!(fixture.ids().is_empty());
+}
+
+/// Imports, uses and removals of one image at once, in threads that each open the store for themselves.
+#[test]
+fn imports_and_removals_at_once_never_meet_half_an_image() {
+    let fixture = Fixture::new();
+    let source = Source::DockerArchive(fixture.archive("a").into());
+    let cache = fixture.dir.path().join("cache");
+    let done = AtomicBool::new(false);
+    let (removed, imported) = std::thread::scope(|scope| {
+        let import = || {
+            let store = Store::open(&cache).unwrap();
+            let mut imported = 0;
+            while !done.load(Ordering::Relaxed) {
+                let image = store.import(&source, &mut |_| ControlFlow::Continue(())).unwrap();
+                imported += usize::from(!image.cached);
+                // In hand, it is whole.
+                assert!(fs::metadata(&image.base).unwrap().len() > 0);
+            }
+            imported
+        };
+        let importing: Vec<_> = (0..3).map(|_| scope.spawn(import)).collect();
+        let store = Store::open(&cache).unwrap();
+        let until = SystemTime::now() + Duration::from_secs(3);
+        let mut removed = 0;
+        while SystemTime::now() < until {
+            removed += store.prune(Duration::ZERO).unwrap().len();
+        }
+        done.store(true, Ordering::Relaxed);
+        let imported: usize = importing.into_iter().map(|thread| thread.join().unwrap()).sum();
+        (removed, imported)
+    });
+    assert!(removed > 0, "nothing was removed in all that time");
+    assert!(imported >= removed, "{removed} removed, {imported} imported");
+}
