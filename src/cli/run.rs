@@ -17,7 +17,7 @@ use super::signals;
 /// container and network are gone afterwards.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The image of the guest: docker-archive:PATH, docker-daemon:REF, a path, or a name in the local docker daemon.
+    /// The image of the guest: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, a path, or a name in the local docker daemon.
     #[arg(long)]
     image: String,
     /// The image of the bundle, as the docker daemon knows it.

@@ -18,7 +18,7 @@ use super::signals;
 /// ours; 125 says that the VM could not be run, 126 and 127 that the command could not. VM and disk are gone afterwards.
 #[derive(Debug, Args)]
 pub(super) struct VmRunArgs {
-    /// The image: docker-archive:PATH, docker-daemon:REF, a path, or a name in the local docker daemon.
+    /// The image: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, a path, or a name in the local docker daemon.
     image: String,
     /// The VM's name, and the guest's host name [default: a random one]
     #[arg(long)]
