@@ -1,9 +1,11 @@
 //! Archives built in memory, imported for real: the ext4 image is checked by e2fsck and read by debugfs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -172,9 +174,12 @@ fn fsck(base: &Path) {
 }
 
 fn debugfs(base: &Path, request: &str) -> String {
-    let out =
-        Command::new("/sbin/debugfs").args(["-R", request]).arg(base).output().expect("Debian: e2fsprogs");
-    String::from_utf8_lossy(&out.stdout).into_owned()
+    String::from_utf8_lossy(&debugfs_bytes(base, request.as_bytes())).into_owned()
+}
+
+fn debugfs_bytes(base: &Path, request: &[u8]) -> Vec<u8> {
+    let mut debugfs = Command::new("/sbin/debugfs");
+    debugfs.arg("-R").arg(OsStr::from_bytes(request)).arg(base).output().expect("Debian: e2fsprogs").stdout
 }
 
 #[test]
@@ -306,12 +311,12 @@ fn what_cannot_be_expressed_is_refused_by_name() {
         })
     };
     let cases = [
-        (pax("path", b"caf\xe9"), "UTF-8"),
         (pax("path", &[b'n'; 256]), "256 bytes"),
         (pax("uid", b"4294967295"), "4294967295"),
         (pax("GNU.sparse.major", b"1"), "sparse"),
         (pax("SCHILY.xattr.system.posix_acl_access", b"x"), "posix_acl_access"),
-        (pax("SCHILY.xattr.user.large", &[b'v'; 200]), "does not fit"),
+        (pax("SCHILY.xattr.user.large", &[b'v'; 5000]), "do not fit"),
+        (pax("SCHILY.xattr.system.nfs4_acl", b"x"), "nfs4_acl"),
         (tarball(|tar| empty(tar, EntryType::GNUSparse, "a", 0o644)), "sparse"),
         (tarball(|tar| file(tar, "lost+found", 0o644, b"")), "lost+found"),
         (tarball(|tar| file(tar, "dev", 0o644, b"")), "/dev"),
@@ -323,21 +328,48 @@ fn what_cannot_be_expressed_is_refused_by_name() {
 }
 
 #[test]
-fn more_links_or_names_than_can_be_written_are_refused() {
+fn more_links_than_ext4_has_are_refused() {
     let links = tarball(|tar| {
         file(tar, "f", 0o644, b"");
         (0..65_001).for_each(|i| link(tar, EntryType::Link, &format!("d{}/l{i}", i % 100), "f"));
     });
-    let names = tarball(|tar| (0..100_000).for_each(|i| file(tar, &format!("d/{i}"), 0o644, b"")));
-    let dirs = tarball(|tar| {
-        (0..65_000).for_each(|i| empty(tar, EntryType::Directory, &format!("d/{i}"), 0o755));
+    let error = Fixture::new().refused(&docker_archive(&[&links], &[&links]));
+    assert!(error.to_string().contains("65000 hard links"), "{error}");
+}
+
+#[test]
+fn large_directories_are_written() {
+    let layer = tarball(|tar| {
+        (0..70_000).for_each(|i| file(tar, &format!("files/{i}"), 0o644, b""));
+        (0..66_000).for_each(|i| empty(tar, EntryType::Directory, &format!("dirs/{i}"), 0o755));
     });
-    for (layer, reason) in
-        [(links, "65000 hard links"), (names, "larger directories"), (dirs, "subdirectories")]
-    {
-        let error = Fixture::new().refused(&docker_archive(&[&layer], &[&layer]));
-        assert!(error.to_string().contains(reason), "{error}");
+    let fixture = Fixture::new();
+    let image = fixture.import(&docker_archive(&[&layer], &[&layer])).unwrap();
+    fsck(&image.base);
+    // With more subdirectories than links can be counted, there is one link.
+    assert!(debugfs(&image.base, "stat /dirs").contains("Links: 1"));
+    for name in ["files/0", "files/69999", "dirs/65999"] {
+        assert!(debugfs(&image.base, &format!("stat /{name}")).contains("Inode:"), "{name}");
     }
+}
+
+#[test]
+fn a_name_and_an_attribute_of_any_bytes_arrive() {
+    let value: Vec<u8> = (0..3000).map(|i| (i % 251) as u8).collect();
+    let layer = tarball(|tar| {
+        tar.append_pax_extensions([("path", &b"caf\xe9"[..]), ("SCHILY.xattr.user.large", &value)]).unwrap();
+        file(tar, "a", 0o644, b"latin");
+        tar.append_pax_extensions([("path", &b"link"[..]), ("linkpath", b"caf\xe9")]).unwrap();
+        link(tar, EntryType::Symlink, "b", "c");
+    });
+    let fixture = Fixture::new();
+    let image = fixture.import(&docker_archive(&[&layer], &[&layer])).unwrap();
+    fsck(&image.base);
+    let attribute = fixture.dir.path().join("attribute");
+    let get = [b"ea_get -f ", attribute.as_os_str().as_bytes(), b" /caf\xe9 user.large"].concat();
+    debugfs_bytes(&image.base, &get);
+    assert_eq!(fs::read(&attribute).unwrap(), value);
+    assert!(debugfs_bytes(&image.base, b"stat /link").windows(4).any(|bytes| bytes == b"caf\xe9"));
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! What all kinds of files have.
 
+use crate::error::Reason;
+use crate::inode::encode_device;
+use crate::xattr::Xattrs;
+
 /// A time, as in `struct timespec`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -26,6 +30,20 @@ pub struct Meta<'a> {
     pub xattrs: &'a [(Vec<u8>, Vec<u8>)],
 }
 
+impl Meta<'_> {
+    /// Whether a file can have it, to be told before any is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Mode`], [`Reason::Xattr`] or [`Reason::XattrSpace`].
+    pub fn check(&self) -> Result<(), Reason> {
+        if self.mode > 0o7777 {
+            return Err(Reason::Mode(self.mode));
+        }
+        Xattrs::encode(self.xattrs).map(drop)
+    }
+}
+
 /// The numbers of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -43,4 +61,15 @@ pub enum Device {
         /// At most 1048575.
         minor: u32,
     },
+}
+
+impl Device {
+    /// Whether ext4 can hold its numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Device`].
+    pub fn check(self) -> Result<(), Reason> {
+        encode_device(self).map(drop)
+    }
 }

@@ -20,6 +20,11 @@ impl ImageId {
         })
     }
 
+    /// The digest itself.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     pub(crate) fn from_hasher(hasher: Sha256) -> Self {
         let mut digest = [0; 32];
         digest.copy_from_slice(&hasher.finalize());

@@ -36,7 +36,6 @@ mod daemon;
 mod error;
 mod ext4;
 mod fixup;
-mod inode;
 mod inventory;
 mod layer;
 mod members;

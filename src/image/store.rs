@@ -271,7 +271,7 @@ impl Store {
                     layer.apply(region, i, &mut tree)?;
                 }
                 let fixups = fixup::apply(&mut tree, &plain, archived.config.user.as_deref())?;
-                ext4::write(&tree, &plain, &base, &self.cache_dir, &mut |bytes, total| {
+                ext4::write(&tree, archived.id, &plain, &base, &self.cache_dir, &mut |bytes, total| {
                     progress(Progress::Writing { bytes, total })
                 })?;
                 Ok(fixups)

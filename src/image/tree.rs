@@ -136,9 +136,6 @@ fn check_name(name: &[u8]) -> Result<(), Reason> {
     if name.len() > MAX_NAME {
         return Err(format!("a name of {} bytes, where {MAX_NAME} is the most", name.len()));
     }
-    if std::str::from_utf8(name).is_err() {
-        return Err("a name that is not UTF-8 can't be written yet".into());
-    }
     Ok(())
 }
 
@@ -361,9 +358,6 @@ fn symlink_target(target: &[u8]) -> Result<Box<[u8]>, Reason> {
     }
     if target.len() > MAX_PATH {
         return Err(format!("a symlink to {} bytes, where {MAX_PATH} is the most", target.len()));
-    }
-    if std::str::from_utf8(target).is_err() {
-        return Err("a symlink to a name that is not UTF-8 can't be written yet".into());
     }
     Ok(target.into())
 }
