@@ -182,7 +182,7 @@ impl Used {
 pub(crate) fn set_bits(bitmap: &mut [u8], start: usize, end: usize) {
     let mut bit = start;
     while bit < end {
-        if bit % 8 == 0 && end - bit >= 8 {
+        if bit.is_multiple_of(8) && end - bit >= 8 {
             let bytes = (end - bit) / 8;
             bitmap[bit / 8..bit / 8 + bytes].fill(0xff);
             bit += 8 * bytes;

@@ -200,7 +200,7 @@ fn first_block(group: u32) -> u64 {
 pub(crate) fn has_superblock(group: u32) -> bool {
     let power_of = |base: u32| {
         let mut rest = group;
-        while rest > 1 && rest % base == 0 {
+        while rest > 1 && rest.is_multiple_of(base) {
             rest /= base;
         }
         rest == 1

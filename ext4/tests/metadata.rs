@@ -1,5 +1,5 @@
 //! Types, modes, owners, times, names and attributes.
-#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "also outside of test functions, this is all test")]
 
 mod common;
 
@@ -196,6 +196,7 @@ fn attributes() {
             ("user.q", &[b'q'; 1000]),
         ]),
         own(&[(&format!("user.{}", "n".repeat(250)), &[0xff; 99])]),
+        own(&[("user.grüße", &[0x80; 333]), ("trusted.été", &[0x81; 22])]),
     ];
     let image = image(options(64 * MIB), |writer| {
         let root = writer.root();

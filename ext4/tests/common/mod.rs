@@ -1,5 +1,5 @@
 //! Images in temporary files, looked at by e2fsprogs and, as root, by the kernel.
-#![allow(dead_code, missing_docs, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
