@@ -32,6 +32,9 @@ pub enum Reason {
     /// The parent is no directory of this writer.
     #[error("not in a directory")]
     NotADirectory,
+    /// There is a `/lost+found`, which is something else than a directory.
+    #[error("not a directory, as checkers need it to be")]
+    LostFound,
     /// The inode is none of this writer's.
     #[error("no such inode")]
     NoSuchInode,

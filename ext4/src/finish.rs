@@ -41,12 +41,12 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`Reason::NotADirectory`] for a `/lost+found` that is none, [`Reason::DirectoryTooLarge`], [`Reason::Full`],
+    /// [`Reason::LostFound`], [`Reason::DirectoryTooLarge`], [`Reason::Full`],
     /// [`Reason::NoInodes`] and [`Reason::Write`].
     pub fn finish(mut self) -> Result<(File, Summary), Error> {
         match self.in_root(LOST_FOUND) {
             Some((_, Kind::Dir)) => {}
-            Some(_) => return Err(Reason::NotADirectory.at("/lost+found")),
+            Some(_) => return Err(Reason::LostFound.at("/lost+found")),
             None => {
                 let mtime = Time { seconds: self.options.time, nanoseconds: 0 };
                 self.dir(self.root(), LOST_FOUND, &Meta { mode: 0o700, mtime, ..Meta::default() })?;

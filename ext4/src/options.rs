@@ -10,7 +10,8 @@ pub struct Options {
     pub uuid: [u8; 16],
     /// The volume's name: at most 16 bytes, none of them NUL.
     pub label: Vec<u8>,
-    /// When the file system was made, in seconds since 1970. Should not lie in the future, which `e2fsck` would remark on.
+    /// When the file system was made, in seconds since 1970; before counts as 1970. Should not lie in the future, which
+    /// `e2fsck` would remark on.
     pub time: i64,
     /// How many inodes there are to be at least. By default one for each 16 KiB.
     pub inodes: Option<u32>,

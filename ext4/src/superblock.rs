@@ -55,9 +55,10 @@ pub(crate) fn superblock(
     put16(raw, 0x3a, 1);
     put16(raw, 0x3c, 1);
     // Written, checked and made at the same time; 40 bits of seconds.
+    let time = options.time.clamp(0, (1 << 40) - 1);
     for (low, high) in [(0x30, 0x274), (0x40, 0x277), (0x108, 0x276)] {
-        put32(raw, low, options.time as u32);
-        raw[high] = (options.time >> 32) as u8;
+        put32(raw, low, time as u32);
+        raw[high] = (time >> 32) as u8;
     }
     // Revision 1, which has all that follows.
     put32(raw, 0x4c, 1);

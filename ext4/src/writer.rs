@@ -39,8 +39,8 @@ impl InodeId {
 
 /// Writes a file system. See [the crate](crate) for an example.
 ///
-/// After an error the writer is as it was before the call, so that a caller may leave out what can't be written; blocks
-/// that a failed call wrote to will be written again or stay unused.
+/// After an error other than [`Reason::Write`] the writer is as it was before the call, so that a caller may leave out what
+/// can't be written; blocks that a failed call wrote to will be written again or stay unused.
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) options: Options,
@@ -131,7 +131,11 @@ impl Writer {
     ///
     /// Those of [`Writer::dir`], but for the name's; the path in them is empty unless it is a directory's.
     pub fn set_meta(&mut self, id: InodeId, meta: &Meta<'_>) -> Result<(), Error> {
-        self.change(id, meta).map_err(|reason| reason.at(self.path(id.0)))
+        let mark = self.data.mark();
+        self.change(id, meta).map_err(|reason| {
+            self.data.reset(mark);
+            reason.at(self.path(id.0))
+        })
     }
 
     fn change(&mut self, id: InodeId, meta: &Meta<'_>) -> Result<(), Reason> {

@@ -39,7 +39,7 @@ fn striped(writer: &mut Writer, name: &str, size: u64, every: u64) {
 
 #[test]
 fn sizes_around_blocks() {
-    let sizes = [0, 1, 4095, 4096, 4097, 128 * 1024, MIB - 1, MIB, MIB + 1, 3 * MIB + 5];
+    let sizes = [4096, 0, 1, 4095, 4097, 128 * 1024, MIB - 1, MIB, MIB + 1, 3 * MIB + 5];
     let content = |size: u64| -> Vec<u8> { (0..size).map(|n| (n * 7 % 251 + 1) as u8).collect() };
     let image = image(options(128 * MIB), |writer| {
         for size in sizes {
@@ -47,6 +47,15 @@ fn sizes_around_blocks() {
             writer.file(writer.root(), name.as_bytes(), &meta(0o644), size, &mut &content(size)[..]).unwrap();
         }
     });
+    // Nothing of another file lies behind the end.
+    let raw = std::fs::File::open(&image.path).unwrap();
+    for size in sizes.into_iter().filter(|size| size % BLOCK != 0) {
+        let place: u64 = image.debugfs(&format!("bmap /{size} {}", size / BLOCK)).trim().parse().unwrap();
+        let mut block = [0; BLOCK as usize];
+        raw.read_exact_at(&mut block, place * BLOCK).unwrap();
+        let (content, rest) = block.split_at((size % BLOCK) as usize);
+        assert!(content.iter().all(|&byte| byte != 0) && rest.iter().all(|&byte| byte == 0), "{size}");
+    }
     image.mounted(|at| {
         for size in sizes {
             let path = at.join(size.to_string());

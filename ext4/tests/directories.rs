@@ -12,7 +12,7 @@ use common::{Image, bytes_path, image, meta, options};
 
 /// A directory `d` with one name for each number.
 fn crowd(inodes: u32, count: u64, name: impl Fn(u64) -> Vec<u8>) -> Image {
-    let options = Options { inodes: Some(inodes), ..options(4 << 30) };
+    let options = Options { inodes: Some(inodes), ..options(8 << 30) };
     let image = image(options, |writer| {
         let dir = writer.dir(writer.root(), b"d", &meta(0o755)).unwrap();
         let file = writer.file(dir, &name(0), &meta(0o644), 0, &mut &b""[..]).unwrap();
