@@ -107,8 +107,16 @@ struct Unmount<'a>(&'a Path);
 
 impl Drop for Unmount<'_> {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(self.0).status();
-        assert!(status.is_ok_and(|status| status.success()), "umount {}", self.0.display());
+        // Busy for a moment, should another test's thread be starting a process, which has our open files until it is another
+        // program.
+        let tried = (0..100).any(|_| {
+            let run = run("umount", &[self.0.to_str().unwrap()]);
+            run.status.success() || {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                false
+            }
+        });
+        assert!(tried || std::thread::panicking(), "umount {}", self.0.display());
     }
 }
 
