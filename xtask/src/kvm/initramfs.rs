@@ -21,10 +21,10 @@ use crate::{
 const BUSYBOX: &str = "/bin/busybox";
 const INIT: &str = include_str!("init.sh");
 
-/// What the root needs, and KVM with it. crc32c is named because `modules.dep` doesn't name it for ext4 and overlay: it
+/// What the root needs, and KVM with it, and loop devices for those who look into images. crc32c is named because `modules.dep` doesn't name it for ext4 and overlay: it
 /// is looked up by the crypto layer at run time.
-const MODULES: [&str; 7] =
-    ["crc32c_generic", "virtio_blk", "9pnet_virtio", "9p", "overlay", "ext4", "kvm_amd"];
+const MODULES: [&str; 8] =
+    ["crc32c_generic", "virtio_blk", "9pnet_virtio", "9p", "overlay", "ext4", "loop", "kvm_amd"];
 
 /// The path of the initramfs for this kernel. The modules are loaded only by the emulated host, so the probe of this
 /// machine's own KVM asks for one without.
