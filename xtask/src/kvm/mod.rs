@@ -38,7 +38,7 @@ use crate::{
 /// The emulated host's memory unless asked otherwise: room for a docker daemon and a few guests.
 pub(crate) const MEMORY_MIB: u32 = 4096;
 /// Its processors. With two, QEMU 10.0.2 now and then enters a guest with some of the host's own state (guests that
-/// pass 64 MiB to the host ended in a triple fault or hung in 5 of 60 runs; with one processor, in none of 30), and much
+/// pass 64 MiB to the host ended in a triple fault or hung in 4 of 56 runs; with one processor, in none of 30), and much
 /// of the second one is idle, since one guest runs at a time.
 pub(crate) const CPUS: u32 = 1;
 
