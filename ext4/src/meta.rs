@@ -37,10 +37,15 @@ impl Meta<'_> {
     ///
     /// [`Reason::Mode`], [`Reason::Xattr`] or [`Reason::XattrSpace`].
     pub fn check(&self) -> Result<(), Reason> {
+        self.encode().map(drop)
+    }
+
+    /// The attributes as they are written, once mode and attributes are known to be right.
+    pub(crate) fn encode(&self) -> Result<Xattrs, Reason> {
         if self.mode > 0o7777 {
             return Err(Reason::Mode(self.mode));
         }
-        Xattrs::encode(self.xattrs).map(drop)
+        Xattrs::encode(self.xattrs)
     }
 }
 

@@ -142,8 +142,7 @@ impl Writer {
         if id.0 != ROOT {
             self.kind(id)?;
         }
-        check_mode(meta)?;
-        let xattrs = Xattrs::encode(meta.xattrs)?;
+        let xattrs = meta.encode()?;
         let mut inode = self.read_inode(id.0)?;
         self.apply(&mut inode, meta, xattrs)?;
         self.write_inode(id.0, &inode)
@@ -303,8 +302,7 @@ impl Writer {
         fill: impl FnOnce(&mut Self, u32, &mut Inode) -> Result<(), Reason>,
     ) -> Result<InodeId, Reason> {
         let place = self.place(parent, name)?;
-        check_mode(meta)?;
-        let xattrs = Xattrs::encode(meta.xattrs)?;
+        let xattrs = meta.encode()?;
         let number = self.next_inode();
         if number > self.geometry.inodes() {
             return Err(Reason::NoInodes(self.geometry.inodes()));
@@ -438,8 +436,4 @@ impl Writer {
         }
         names.iter().rev().flat_map(|name| ["/", name]).collect()
     }
-}
-
-fn check_mode(meta: &Meta<'_>) -> Result<(), Reason> {
-    if meta.mode > 0o7777 { Err(Reason::Mode(meta.mode)) } else { Ok(()) }
 }
