@@ -1,10 +1,13 @@
 //! The data area: blocks are given out from the front to the back, around what is no file's, and written in that order.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::checksum::sum_of;
 use crate::error::Reason;
 use crate::geometry::{BLOCK, BLOCK_BYTES, Geometry, Run};
+use crate::hole;
 
 /// Writes of less than this are gathered.
 const GATHER: usize = 128 << 10;
@@ -20,7 +23,7 @@ pub(crate) struct Data {
     /// All blocks before it are in use, but for `freed`.
     cursor: u64,
     end: u64,
-    freed: Vec<u64>,
+    freed: Vec<Run>,
 }
 
 /// How far the data area was filled.
@@ -33,7 +36,7 @@ pub(crate) struct Mark {
 impl Data {
     pub(crate) fn new(file: File, geometry: &Geometry) -> Self {
         Self {
-            output: Output { file, buffer: Vec::with_capacity(BUFFER), buffer_at: 0 },
+            output: Output { file, buffer: Vec::with_capacity(BUFFER), buffer_at: 0, checksum: Some(0) },
             metadata: geometry.metadata.clone(),
             next: 0,
             cursor: 0,
@@ -76,13 +79,22 @@ impl Data {
 
     /// Gives back all blocks taken since `mark`. What was written there meanwhile means nothing.
     pub(crate) fn reset(&mut self, mark: Mark) {
+        if self.cursor != mark.cursor {
+            self.output.checksum = None;
+        }
         self.next = mark.next;
         self.cursor = mark.cursor;
     }
 
-    /// Gives back a single block.
-    pub(crate) fn free(&mut self, block: u64) {
-        self.freed.push(block);
+    /// Gives back blocks that are not the last.
+    pub(crate) fn free(&mut self, blocks: Run) {
+        self.freed.push(blocks);
+    }
+
+    /// Gives back blocks that were written, and makes them zero where that is cheap.
+    pub(crate) fn discard(&mut self, blocks: Run) -> Result<(), Reason> {
+        self.free(blocks);
+        self.output.discard(blocks).map_err(Reason::Write)
     }
 
     /// Writes whole blocks from block number `block` on.
@@ -90,9 +102,15 @@ impl Data {
         self.output.write(block, bytes)
     }
 
+    /// Writes a block that was written before.
+    pub(crate) fn write_again(&mut self, block: u64, bytes: &[u8]) -> Result<(), Reason> {
+        self.output.checksum = None;
+        self.output.write(block, bytes)
+    }
+
     /// Ends the giving out of blocks.
     pub(crate) fn into_used(mut self) -> (Output, Used) {
-        self.freed.sort_unstable();
+        self.freed.sort_unstable_by_key(|run| run.start);
         (self.output, Used { metadata: self.metadata, cursor: self.cursor, freed: self.freed })
     }
 }
@@ -104,11 +122,16 @@ pub(crate) struct Output {
     /// Bytes that belong at `buffer_at` in the file.
     buffer: Vec<u8>,
     buffer_at: u64,
+    /// The sum so far, as [`crate::checksum()`] has it; none once a block may have been written twice.
+    checksum: Option<u64>,
 }
 
 impl Output {
     /// Writes whole blocks from block number `block` on.
     pub(crate) fn write(&mut self, block: u64, bytes: &[u8]) -> Result<(), Reason> {
+        if let Some(sum) = &mut self.checksum {
+            *sum = sum.wrapping_add(sum_of(block, bytes));
+        }
         let at = block * BLOCK_BYTES;
         let follows = at == self.buffer_at + self.buffer.len() as u64;
         if !follows || self.buffer.len() + bytes.len() > BUFFER || bytes.len() >= GATHER {
@@ -124,18 +147,42 @@ impl Output {
         Ok(())
     }
 
+    fn discard(&mut self, blocks: Run) -> io::Result<()> {
+        self.write_out()?;
+        let mut chunk = Run { len: 0, ..blocks };
+        let mut bytes = Vec::new();
+        let mut sum = self.checksum;
+        while chunk.end() < blocks.end() {
+            chunk = Run {
+                start: chunk.end(),
+                len: (blocks.end() - chunk.end()).min(BUFFER as u64 / BLOCK_BYTES),
+            };
+            bytes.resize((chunk.len * BLOCK_BYTES) as usize, 0);
+            self.file.read_exact_at(&mut bytes, chunk.start * BLOCK_BYTES)?;
+            sum = sum.map(|sum| sum.wrapping_sub(sum_of(chunk.start, &bytes)));
+        }
+        if hole::punch(&self.file, blocks.start * BLOCK_BYTES, blocks.len * BLOCK_BYTES)? {
+            self.checksum = sum;
+        }
+        Ok(())
+    }
+
     fn flush(&mut self) -> Result<(), Reason> {
+        self.write_out().map_err(Reason::Write)
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
         if !self.buffer.is_empty() {
-            self.file.write_all_at(&self.buffer, self.buffer_at).map_err(Reason::Write)?;
+            self.file.write_all_at(&self.buffer, self.buffer_at)?;
             self.buffer.clear();
         }
         Ok(())
     }
 
-    /// The file, with all that was written.
-    pub(crate) fn into_file(mut self) -> Result<File, Reason> {
+    /// The file, with all that was written, and the sum of that.
+    pub(crate) fn into_file(mut self) -> Result<(File, Option<u64>), Reason> {
         self.flush()?;
-        Ok(self.file)
+        Ok((self.file, self.checksum))
     }
 }
 
@@ -144,7 +191,7 @@ impl Output {
 pub(crate) struct Used {
     metadata: Vec<Run>,
     cursor: u64,
-    freed: Vec<u64>,
+    freed: Vec<Run>,
 }
 
 impl Used {
@@ -166,10 +213,12 @@ impl Used {
                 set_bits(&mut bitmap, (start - group.start) as usize, (end - group.start) as usize);
             }
         }
-        let first = self.freed.partition_point(|&block| block < group.start);
-        for block in self.freed[first..].iter().take_while(|&&block| block < group.end()) {
-            let bit = (block - group.start) as usize;
-            bitmap[bit / 8] &= !(1 << (bit % 8));
+        let first = self.freed.partition_point(|run| run.end() <= group.start);
+        for run in self.freed[first..].iter().take_while(|run| run.start < group.end()) {
+            for block in run.start.max(group.start)..run.end().min(group.end()) {
+                let bit = (block - group.start) as usize;
+                bitmap[bit / 8] &= !(1 << (bit % 8));
+            }
         }
         let used: u32 = bitmap.iter().map(|byte| byte.count_ones()).sum();
         // What lies beyond the end of the file system counts as used, but is not there.

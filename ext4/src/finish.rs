@@ -6,13 +6,13 @@ use std::os::unix::fs::FileExt;
 
 use crate::MAX_LINKS;
 use crate::Time;
-use crate::checksum::crc32c;
+use crate::checksum::{crc32c, sum_of};
 use crate::data::set_bits;
 use crate::directory::Directory;
 use crate::error::{Error, Reason};
 use crate::extents::Extents;
 use crate::field::get32;
-use crate::geometry::{BLOCK, BLOCK_BYTES};
+use crate::geometry::{BLOCK, BLOCK_BYTES, INODES_PER_BLOCK, Run};
 use crate::htree::{Blocks, Layout};
 use crate::inode::{EXTENTS, INDEX, Kind};
 use crate::meta::Meta;
@@ -34,6 +34,8 @@ pub struct Summary {
     pub inodes: u32,
     /// Inodes that no file has yet.
     pub free_inodes: u32,
+    /// What [`checksum`](crate::checksum()) says of the image.
+    pub checksum: u64,
 }
 
 impl Writer {
@@ -102,6 +104,7 @@ impl Writer {
         let (mut data, used) = self.data.into_used();
         let mut free_blocks = 0;
         let mut descriptors = Vec::new();
+        let mut tables_in_use = vec![Run { start: 0, len: 1 }];
         for (group, (&tables, &directories)) in
             (0u32..).zip(geometry.tables.iter().zip(&self.directory_counts))
         {
@@ -126,6 +129,8 @@ impl Writer {
             let before = group * geometry.inodes_per_group;
             let here = used_inodes.saturating_sub(before).min(geometry.inodes_per_group);
             if here > 0 {
+                let len = u64::from(here.div_ceil(INODES_PER_BLOCK));
+                tables_in_use.push(Run { start: tables.inode_table, len });
                 let mut bitmap = [0; BLOCK];
                 set_bits(&mut bitmap, 0, here as usize);
                 set_bits(&mut bitmap, geometry.inodes_per_group as usize, 8 * BLOCK);
@@ -154,16 +159,33 @@ impl Writer {
             data.write(start + 1, &descriptors)?;
         }
         data.write(1, &descriptors)?;
-        let file = data.into_file()?;
+        let (file, sum) = data.into_file()?;
         file.write_all_at(&of(0), SUPERBLOCK_OFFSET).map_err(Reason::Write)?;
+        let checksum = match sum {
+            // What was not written by way of `data`: the superblock, and the inodes.
+            Some(sum) => tables_in_use
+                .iter()
+                .map(|run| sum_in(&file, *run))
+                .try_fold(sum, |sum, part| Ok(sum.wrapping_add(part?))),
+            None => crate::checksum(&file),
+        }
+        .map_err(Reason::Write)?;
         let summary = Summary {
             size_bytes: geometry.bytes(),
             free_bytes: free_blocks * BLOCK_BYTES,
             inodes: geometry.inodes(),
             free_inodes: counts.free_inodes,
+            checksum,
         };
         Ok((file, summary))
     }
+}
+
+/// The part of the checksum that some blocks have.
+fn sum_in(file: &File, run: Run) -> std::io::Result<u64> {
+    let mut bytes = vec![0; (run.len * BLOCK_BYTES) as usize];
+    file.read_exact_at(&mut bytes, run.start * BLOCK_BYTES)?;
+    Ok(sum_of(run.start, &bytes))
 }
 
 /// `.` in itself, its name in its parent, `..` in each subdirectory; 1 where that is more than can be counted

@@ -52,6 +52,7 @@ mod field;
 mod finish;
 mod geometry;
 mod hash;
+mod hole;
 mod htree;
 mod inode;
 mod meta;
@@ -62,6 +63,8 @@ mod table;
 mod writer;
 mod xattr;
 
+pub use checksum::checksum;
+pub use content::{Content, ContentWriter};
 pub use error::{Error, Reason};
 pub use finish::Summary;
 pub use meta::{Device, Meta, Time};

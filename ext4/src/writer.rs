@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 
+use crate::MAX_LINKS;
 use crate::checksum::Seed;
-use crate::content;
+use crate::content::Content;
 use crate::data::Data;
 use crate::directory::{Directory, Found, Names};
 use crate::error::{Error, Reason};
-use crate::extents;
-use crate::geometry::{BLOCK_BYTES, Geometry};
+use crate::extents::{self, Extents};
+use crate::geometry::{BLOCK_BYTES, Geometry, Run};
 use crate::inode::{EXTENTS, Inode, Kind, encode_device, encode_time};
 use crate::meta::{Device, Meta};
 use crate::options::Options;
 use crate::reserved;
 use crate::table::InodeTable;
 use crate::xattr::Xattrs;
-use crate::{MAX_FILE, MAX_LINKS};
 
 pub(crate) const ROOT: u32 = 2;
 /// The first that is a file's.
@@ -57,7 +57,10 @@ pub struct Writer {
     /// By group.
     pub(crate) directory_counts: Vec<u32>,
     pub(crate) journal: Inode,
-    buffer: Vec<u8>,
+    /// For reading, kept from file to file.
+    pub(crate) buffer: Vec<u8>,
+    /// The beginning of a block of the content that is being written.
+    pub(crate) partial: Vec<u8>,
 }
 
 /// Where a new file goes: a free name in a directory.
@@ -105,6 +108,7 @@ impl Writer {
             directory_counts: vec![0; geometry.groups() as usize],
             journal: Inode::new(0),
             buffer: Vec::new(),
+            partial: Vec::new(),
             geometry,
             options,
         };
@@ -174,16 +178,44 @@ impl Writer {
         content: &mut dyn Read,
     ) -> Result<InodeId, Error> {
         self.make(parent, name, meta, Kind::File, |writer, number, inode| {
-            if size > MAX_FILE {
-                return Err(Reason::FileTooLarge(size));
-            }
-            inode.size = size;
-            inode.flags = EXTENTS;
-            let seed = writer.seed.inode(number);
-            (inode.content, inode.blocks) =
-                content::write(&mut writer.data, &mut writer.buffer, seed, size, content)?;
-            Ok(())
+            let mut to = writer.begin_content(size)?;
+            to.read_from(content)?;
+            let content = to.end()?;
+            writer.hold(&content, number, inode)
         })
+    }
+
+    /// Makes a regular file of what was written before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::dir`]. The content is discarded then.
+    pub fn file_of(
+        &mut self,
+        parent: InodeId,
+        name: &[u8],
+        meta: &Meta<'_>,
+        content: Content,
+    ) -> Result<InodeId, Error> {
+        let made = self.make(parent, name, meta, Kind::File, |writer, number, inode| {
+            writer.hold(&content, number, inode)
+        });
+        if made.is_err() {
+            self.discard(content)?;
+        }
+        made
+    }
+
+    /// Makes inode `number` that of a content.
+    fn hold(&mut self, content: &Content, number: u32, inode: &mut Inode) -> Result<(), Reason> {
+        inode.size = content.size();
+        inode.flags = EXTENTS;
+        let mut extents = Extents::new(self.seed.inode(number));
+        for (logical, run) in content.runs() {
+            extents.push(logical, run, &mut self.data)?;
+        }
+        (inode.content, inode.blocks) = extents.finish(&mut self.data)?;
+        Ok(())
     }
 
     /// Makes a symbolic link. Its mode is what `meta` says; 0o777 is what Linux has for all of them.
@@ -209,12 +241,10 @@ impl Writer {
                 place.copy_from_slice(target);
                 return Ok(());
             }
-            inode.flags = EXTENTS;
-            let seed = writer.seed.inode(number);
-            let buffer = &mut writer.buffer;
-            (inode.content, inode.blocks) =
-                content::write(&mut writer.data, buffer, seed, inode.size, &mut &target[..])?;
-            Ok(())
+            let mut to = writer.begin_content(inode.size)?;
+            to.add(target)?;
+            let content = to.end()?;
+            writer.hold(&content, number, inode)
         })
     }
 
@@ -384,14 +414,16 @@ impl Writer {
                 inode.blocks += 1;
             }
             (1.., false) => {
-                self.data.free(old);
+                self.data.free(Run { start: old, len: 1 });
                 inode.xattr_block = 0;
                 inode.blocks -= 1;
             }
             _ => {}
         }
-        if let Some(block) = xattrs.into_block(inode.xattr_block, self.seed) {
-            self.data.write(inode.xattr_block, &block[..])?;
+        match xattrs.into_block(inode.xattr_block, self.seed) {
+            Some(block) if old != 0 => self.data.write_again(old, &block[..])?,
+            Some(block) => self.data.write(inode.xattr_block, &block[..])?,
+            None => {}
         }
         if inode.mode & 0o170_000 == Kind::Dir.mode() {
             // Its content comes in the end.

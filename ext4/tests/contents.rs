@@ -296,3 +296,83 @@ fn options_that_make_no_sense() {
     assert!(refused(Options { inodes: Some(40_000), ..plain.clone() }).contains("40000 inodes are too many"));
     assert!(refused(Options { reserved_percent: 51, ..plain }).contains("reserved"));
 }
+
+/// Its number in each place.
+fn numbered(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at as u64 * 7 % 251 + 1) as u8).collect()
+}
+
+#[test]
+fn a_content_in_pieces_is_that_content() {
+    let whole = [&numbered(5_000)[..], &[0; 300_000], &numbered(9_001), &[0; 12_288], &numbered(1)].concat();
+    let image = image(options(128 * MIB), |writer| {
+        for piece in [1, 7, 512, 4095, 4096, 4097, 1 << 20] {
+            let mut content = writer.content(whole.len() as u64).unwrap();
+            for part in whole.chunks(piece) {
+                // Zeros come in either way.
+                match part.iter().all(|&byte| byte == 0) && piece != 512 {
+                    true => content.skip(part.len() as u64).unwrap(),
+                    false => content.write(part).unwrap(),
+                }
+            }
+            let content = content.finish().unwrap();
+            assert_eq!(content.size(), whole.len() as u64);
+            // 2, 3 or 4, and 1 blocks.
+            let blocks: u64 = content.ranges().map(|range| (range.end - range.start) / BLOCK).sum();
+            assert!((6..=7).contains(&blocks), "{blocks}");
+            let name = format!("by-{piece}");
+            writer.file_of(writer.root(), name.as_bytes(), &meta(0o644), content).unwrap();
+        }
+        let mut content = writer.content(5).unwrap();
+        assert!(matches!(content.write(b"sixsix").unwrap_err().reason, Reason::ContentLong(5)));
+        content.write(b"four").unwrap();
+        assert!(matches!(content.skip(2).unwrap_err().reason, Reason::ContentLong(5)));
+        assert!(matches!(content.finish().unwrap_err().reason, Reason::ContentShort { got: 4, size: 5 }));
+    });
+    for piece in [1, 7, 512, 4095, 4096, 4097, 1 << 20] {
+        let out = image.dir.path().join("out");
+        image.debugfs(&format!("dump /by-{piece} {}", out.display()));
+        assert!(std::fs::read(&out).unwrap() == whole, "by {piece}");
+    }
+}
+
+#[test]
+fn a_content_that_nobody_wants_takes_no_room() {
+    let room = |content: Option<&[u8]>| {
+        let image = image(options(128 * MIB), |writer| {
+            if let Some(bytes) = content {
+                let mut content = writer.content(bytes.len() as u64).unwrap();
+                content.write(bytes).unwrap();
+                let content = content.finish().unwrap();
+                writer.discard(content).unwrap();
+            }
+            let mut content = writer.content(MIB).unwrap();
+            content.write(&[1; 12_345]).unwrap();
+            drop(content);
+            let small = numbered(10_000);
+            writer.file(writer.root(), b"small", &meta(0o644), 10_000, &mut &small[..]).unwrap();
+        });
+        (image.summary.free_bytes, std::fs::metadata(&image.path).unwrap().blocks())
+    };
+    let (free, blocks) = room(None);
+    let (free_after, blocks_after) = room(Some(&numbered(20 << 20)));
+    assert_eq!(free, free_after);
+    // The bitmap of the group may take more.
+    assert!(blocks_after <= blocks + 16, "{blocks} {blocks_after}");
+}
+
+#[test]
+fn damage_changes_the_checksum() {
+    let image = image(options(128 * MIB), |writer| striped(writer, "file", 10 * MIB, 3));
+    let file = std::fs::File::options().read(true).write(true).open(&image.path).unwrap();
+    let place: u64 = image.debugfs("bmap /file 0").trim().parse().unwrap();
+    for (at, byte) in [(place * BLOCK + 77, 9), (1024 + 4, 1), (100 * MIB, 1)] {
+        let mut old = [0];
+        file.read_exact_at(&mut old, at).unwrap();
+        assert_ne!(old, [byte]);
+        file.write_all_at(&[byte], at).unwrap();
+        assert_ne!(bottle_ext4::checksum(&file).unwrap(), image.summary.checksum, "{at}");
+        file.write_all_at(&old, at).unwrap();
+        assert_eq!(bottle_ext4::checksum(&file).unwrap(), image.summary.checksum);
+    }
+}

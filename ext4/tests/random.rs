@@ -3,7 +3,7 @@
 
 mod common;
 
-use bottle_ext4::{Device, Meta, Options, Reason, Time, Writer};
+use bottle_ext4::{Content, Device, Error, Meta, Options, Reason, Time, Writer};
 use common::{image, options};
 
 /// xorshift64
@@ -39,6 +39,7 @@ impl Numbers {
 fn fill(writer: &mut Writer, numbers: &mut Numbers, calls: u64) -> u64 {
     let mut dirs = vec![writer.root()];
     let mut all = dirs.clone();
+    let mut contents = Vec::new();
     let mut refused = 0;
     for _ in 0..calls {
         let parent = match numbers.below(8) {
@@ -56,7 +57,7 @@ fn fill(writer: &mut Writer, numbers: &mut Numbers, calls: u64) -> u64 {
             xattrs: &xattrs,
         };
         let target = all[numbers.below(all.len() as u64) as usize];
-        let made = match numbers.below(9) {
+        let made = match numbers.below(12) {
             0 | 1 => writer.dir(parent, &name, &meta).inspect(|&id| dirs.push(id)).map(Some),
             2..4 => {
                 let pattern = numbers.below(5);
@@ -80,7 +81,16 @@ fn fill(writer: &mut Writer, numbers: &mut Numbers, calls: u64) -> u64 {
             }
             6 => writer.fifo(parent, &name, &meta).map(Some),
             7 => writer.set_meta(target, &meta).map(|()| None),
-            _ => writer.link(parent, &name, target).map(|()| None),
+            8 => writer.link(parent, &name, target).map(|()| None),
+            9 => pieces(writer, numbers).map(|content| contents.extend(content)).map(|()| None),
+            10 => match contents.pop() {
+                Some(content) => writer.file_of(parent, &name, &meta, content).map(Some),
+                None => continue,
+            },
+            _ => match contents.pop() {
+                Some(content) => writer.discard(content).map(|()| None),
+                None => continue,
+            },
         };
         match made {
             Ok(id) => all.extend(id),
@@ -90,7 +100,26 @@ fn fill(writer: &mut Writer, numbers: &mut Numbers, calls: u64) -> u64 {
             }
         }
     }
+    // What is left is nobody's, which a checker would find.
+    contents.into_iter().for_each(|content| writer.discard(content).unwrap());
     refused
+}
+
+/// A content in pieces of any length; none if it was given up.
+fn pieces(writer: &mut Writer, numbers: &mut Numbers) -> Result<Option<Content>, Error> {
+    let size = [0, 1, 5000, 70_000, 900_000][numbers.below(5) as usize];
+    let mut content = writer.content(size)?;
+    let mut left = size;
+    while left > 0 {
+        let len = (1 + numbers.below(20_000)).min(left);
+        match numbers.below(40) {
+            0 => return Ok(None),
+            1..15 => content.skip(len)?,
+            _ => content.write(&vec![numbers.0 as u8; len as usize])?,
+        }
+        left -= len;
+    }
+    content.finish().map(Some)
 }
 
 #[test]

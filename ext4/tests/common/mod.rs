@@ -36,7 +36,8 @@ pub(crate) fn image(options: Options, fill: impl FnOnce(&mut Writer)) -> Image {
     let file = std::fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
     let mut writer = Writer::create(file, options).unwrap();
     fill(&mut writer);
-    let (_, summary) = writer.finish().unwrap();
+    let (file, summary) = writer.finish().unwrap();
+    assert_eq!(bottle_ext4::checksum(&file).unwrap(), summary.checksum);
     let image = Image { dir, path, summary };
     image.check();
     image
