@@ -112,10 +112,10 @@ fn place(
     xdg: &'static str,
     home: &'static str,
 ) -> Result<PathBuf, StateError> {
-    // The XDG specification says to ignore paths that are not absolute.
+    // Our own variable may be relative to where we are; the XDG specification says to ignore paths that are not absolute.
+    let own = std::env::var_os(variable).and_then(|path| std::path::absolute(path).ok());
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(variable)
-        .or_else(|| absolute(xdg).map(|dir| dir.join("bottle")))
+    own.or_else(|| absolute(xdg).map(|dir| dir.join("bottle")))
         .or_else(|| absolute("HOME").map(|dir| dir.join(home).join("bottle")))
         .ok_or(StateError::NoHome { what, variable })
 }

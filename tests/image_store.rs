@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bottle::image::{Image, ImageError, ImageId, Source, Store};
+use bottle::image::{Image, ImageError, ImageId, ImportOptions, Source, Store};
 use tempfile::TempDir;
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -53,7 +53,7 @@ impl Fixture {
 
     fn import(&self, content: &str) -> Image {
         let source = Source::DockerArchive(self.archive(content).into());
-        self.store.import(&source, &mut |_| ControlFlow::Continue(())).unwrap()
+        self.store.import(&source, &ImportOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
     fn image_dir(&self, id: ImageId) -> PathBuf {
@@ -61,7 +61,7 @@ impl Fixture {
     }
 
     fn ids(&self) -> Vec<ImageId> {
-        self.store.list().unwrap().iter().map(|image| image.id).collect()
+        self.store.list().unwrap().iter().map(|image| image.key.id).collect()
     }
 }
 
@@ -73,7 +73,7 @@ fn an_image_is_listed_with_what_is_known_of_it() {
     let listed = fixture.store.list().unwrap();
     assert_eq!(listed.len(), 1);
     let stored = &listed[0];
-    assert_eq!(stored.id, image.id);
+    assert_eq!(stored.key.id, image.id);
     assert_eq!(stored.sources, [format!("docker-archive:{}", fixture.archive("a").display())]);
     assert!(stored.imported >= before && stored.last_used >= before);
     assert_eq!(stored.nominal_bytes, fs::metadata(&image.base).unwrap().len());
@@ -105,7 +105,7 @@ fn an_image_is_found_by_id_and_by_source() {
     let id = fixture.import("a").id;
     let path = fixture.archive("a").display().to_string();
     for name in [id.to_string(), format!("sha256:{id}"), id.to_string()[..4].to_owned(), path] {
-        assert_eq!(fixture.store.find(&name).unwrap().id, id, "{name}");
+        assert_eq!(fixture.store.find(&name).unwrap().key.id, id, "{name}");
     }
     // Too short for an ID, another one, and a file that was never imported.
     for name in [&id.to_string()[..3], "ffffffffffff", "/nonexistent.tar", ""] {
@@ -143,7 +143,7 @@ fn prune_takes_what_was_not_used_for_long() {
     let used = fs::File::open(fixture.image_dir(old).join("used")).unwrap();
     used.set_modified(SystemTime::now() - two_days).unwrap();
     let removed = fixture.store.prune(two_days / 2).unwrap();
-    assert_eq!(removed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [old]);
+    assert_eq!(removed.iter().map(|(key, _)| key.id).collect::<Vec<_>>(), [old]);
     assert_eq!(fixture.ids(), [new]);
 }
 
@@ -172,7 +172,9 @@ fn imports_and_removals_at_once_never_meet_half_an_image() {
             let store = Store::open(&cache).unwrap();
             let mut imported = 0;
             while !done.load(Ordering::Relaxed) {
-                let image = store.import(&source, &mut |_| ControlFlow::Continue(())).unwrap();
+                let image = store
+                    .import(&source, &ImportOptions::default(), &mut |_| ControlFlow::Continue(()))
+                    .unwrap();
                 imported += usize::from(!image.cached);
                 // In hand, it is whole.
                 assert!(fs::metadata(&image.base).unwrap().len() > 0);

@@ -2,8 +2,10 @@
 //! anyone's.
 
 use std::fmt;
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use crate::MAX_FILE;
 use crate::checksum::is_zero;
@@ -77,6 +79,43 @@ impl Writer {
         Ok(ContentWriter { writer: self, size, at: 0, runs: Vec::new(), mark })
     }
 
+    /// Reads a content back.
+    ///
+    /// # Errors
+    ///
+    /// When what was written can't be completed; the reader's own errors are those of the file.
+    pub fn read<'a>(&'a mut self, content: &'a Content) -> io::Result<impl Read + 'a> {
+        let file = self.data.written()?;
+        Ok(ReadBack { file, content, run: 0, at: 0 })
+    }
+
+    /// Writes a content like one that there is, for another file.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Full`] and [`Reason::Write`].
+    pub fn copy(&mut self, content: &Content) -> Result<Content, Error> {
+        let mut runs = Vec::new();
+        let mark = self.data.mark();
+        let copied = content.runs().try_for_each(|(logical, run)| self.copy_run(logical, run, &mut runs));
+        copied.map_err(|reason| {
+            self.data.reset(mark);
+            reason.at("")
+        })?;
+        Ok(Content { size: content.size, runs: runs.into_boxed_slice() })
+    }
+
+    fn copy_run(&mut self, logical: u64, run: Run, runs: &mut Vec<(u32, Run)>) -> Result<(), Reason> {
+        let blocks = (CHUNK / BLOCK) as u64;
+        for start in (0..run.len).step_by(CHUNK / BLOCK) {
+            let mut bytes = vec![0; (blocks.min(run.len - start) * BLOCK_BYTES) as usize];
+            let file = self.data.written().map_err(Reason::Write)?;
+            file.read_exact_at(&mut bytes, (run.start + start) * BLOCK_BYTES).map_err(Reason::Write)?;
+            write_blocks(&mut self.data, runs, logical + start, &bytes)?;
+        }
+        Ok(())
+    }
+
     /// Gives the room of a content back to the file system, and, where it can, to the host's.
     ///
     /// # Errors
@@ -85,6 +124,49 @@ impl Writer {
     pub fn discard(&mut self, content: Content) -> Result<(), Error> {
         let done = content.runs.iter().try_for_each(|(_, run)| self.data.discard(*run));
         done.map_err(|reason| reason.at(""))
+    }
+}
+
+struct ReadBack<'a> {
+    file: &'a File,
+    content: &'a Content,
+    /// The run that `at` lies in or before.
+    run: usize,
+    /// The place in the content.
+    at: u64,
+}
+
+impl Read for ReadBack<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let left = self.content.size - self.at;
+        let out_len = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
+        let out = &mut out[..out_len];
+        let (hole_end, run) = loop {
+            match self.content.runs.get(self.run) {
+                None => break (self.content.size, None),
+                Some((logical, run)) => {
+                    let start = u64::from(*logical) * BLOCK_BYTES;
+                    let end = start + run.len * BLOCK_BYTES;
+                    if self.at < end {
+                        break (start, Some((start, end, run.start * BLOCK_BYTES)));
+                    }
+                    self.run += 1;
+                }
+            }
+        };
+        let got = match run {
+            Some((start, end, place)) if self.at >= start => {
+                let most = usize::try_from(end - self.at).unwrap_or(usize::MAX).min(out.len());
+                self.file.read_at(&mut out[..most], place + (self.at - start))?
+            }
+            _ => {
+                let most = usize::try_from(hole_end - self.at).unwrap_or(usize::MAX).min(out.len());
+                out[..most].fill(0);
+                most
+            }
+        };
+        self.at += got as u64;
+        Ok(got)
     }
 }
 
@@ -250,7 +332,7 @@ fn fill(content: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, Reason> {
             Ok(0) => break,
             Ok(count) if count > buffer.len() - got => {
                 let lie = "the reader returned more than it was asked for";
-                return Err(Reason::Read(std::io::Error::new(ErrorKind::InvalidData, lie)));
+                return Err(Reason::Read(io::Error::new(ErrorKind::InvalidData, lie)));
             }
             Ok(count) => got += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -49,6 +49,12 @@ impl Data {
         &self.output.file
     }
 
+    /// The file, with all in it that was written.
+    pub(crate) fn written(&mut self) -> io::Result<&File> {
+        self.output.write_out()?;
+        Ok(&self.output.file)
+    }
+
     /// Takes up to `want` consecutive blocks, at least one.
     pub(crate) fn take(&mut self, want: u64) -> Result<Run, Reason> {
         let mut limit = self.end;

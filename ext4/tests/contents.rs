@@ -317,9 +317,17 @@ fn a_content_in_pieces_is_that_content() {
             }
             let content = content.finish().unwrap();
             assert_eq!(content.size(), whole.len() as u64);
+            let mut back = Vec::new();
+            writer.read(&content).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == whole, "by {piece}");
             // 2, 3 or 4, and 1 blocks.
             let blocks: u64 = content.ranges().map(|range| (range.end - range.start) / BLOCK).sum();
             assert!((6..=7).contains(&blocks), "{blocks}");
+            let copy = writer.copy(&content).unwrap();
+            let mut back = Vec::new();
+            writer.read(&copy).unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == whole && content.ranges().zip(copy.ranges()).all(|(one, other)| one != other));
+            writer.file_of(writer.root(), format!("copy-{piece}").as_bytes(), &meta(0o644), copy).unwrap();
             let name = format!("by-{piece}");
             writer.file_of(writer.root(), name.as_bytes(), &meta(0o644), content).unwrap();
         }

@@ -10,6 +10,7 @@ use bottle::state;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::import::ImportFlags;
 use super::progress::ProgressLine;
 use super::report::CliError;
 
@@ -31,6 +32,8 @@ pub(super) struct ImportArgs {
     /// The image: docker-archive:PATH[:NAME], oci-archive:PATH[:NAME], oci:DIRECTORY[:NAME], docker-daemon:NAME, a path, or
     /// a name in the local docker daemon.
     image: String,
+    #[command(flatten)]
+    flags: ImportFlags,
 }
 
 /// List the imported images, the one used last first.
@@ -72,10 +75,11 @@ impl ImageVerb {
         let written = match self {
             Self::Import(args) => {
                 let mut line = ProgressLine::new(quiet);
-                let image = store.import(&args.image.parse::<Source>()?, &mut |progress| {
-                    line.show(progress);
-                    ControlFlow::Continue(())
-                });
+                let image =
+                    store.import(&args.image.parse::<Source>()?, &args.flags.options(), &mut |progress| {
+                        line.show(progress);
+                        ControlFlow::Continue(())
+                    });
                 drop(line);
                 writeln!(out, "{}", image?.id)
             }
@@ -88,14 +92,14 @@ impl ImageVerb {
             Self::Rm(args) => {
                 for name in &args.images {
                     let image = store.find(name)?;
-                    let freed = store.remove(image.id)?;
-                    writeln!(out, "{} {}", image.id, size(freed)).map_err(unwritten)?;
+                    let freed = store.remove(image.key)?;
+                    writeln!(out, "{} {}", image.key, size(freed)).map_err(unwritten)?;
                 }
                 Ok(())
             }
             Self::Prune(args) => {
                 let removed = store.prune(DAY * u32::from(args.unused_for))?;
-                removed.iter().try_for_each(|(id, freed)| writeln!(out, "{id} {}", size(*freed)))
+                removed.iter().try_for_each(|(key, freed)| writeln!(out, "{key} {}", size(*freed)))
             }
         };
         written.map_err(unwritten)?;
@@ -112,6 +116,7 @@ fn unwritten(source: std::io::Error) -> CliError {
 #[serde(rename_all = "camelCase")]
 struct Listed<'a> {
     id: String,
+    fixed: bool,
     sources: &'a [String],
     imported: u64,
     last_used: u64,
@@ -132,7 +137,8 @@ impl<'a> Listed<'a> {
     fn new(image: &'a Stored) -> Self {
         let config = image.config.as_ref();
         Self {
-            id: format!("sha256:{}", image.id),
+            id: format!("sha256:{}", image.key.id),
+            fixed: image.key.fixups,
             sources: &image.sources,
             imported: since_1970(image.imported),
             last_used: since_1970(image.last_used),
@@ -165,7 +171,10 @@ fn write_json(out: &mut impl Write, images: &[Stored]) -> std::io::Result<()> {
 fn write_table(out: &mut impl Write, images: &[Stored]) -> std::io::Result<()> {
     let mut rows = vec![["ID", "DISK", "IMPORTED", "LAST USED", "FROM"].map(str::to_owned)];
     rows.extend(images.iter().map(|image| {
-        let id: String = image.id.to_string().chars().take(12).collect();
+        let mut id: String = image.key.id.to_string().chars().take(12).collect();
+        if !image.key.fixups {
+            id.push_str("-unfixed");
+        }
         let from = image.sources.last().cloned().unwrap_or_else(|| "-".to_owned());
         let used = if image.in_use { "now".to_owned() } else { age(image.last_used) };
         [id, size(image.disk_bytes), age(image.imported), used, from]

@@ -1,58 +1,135 @@
-//! How far an import is: one line on a terminal, nothing elsewhere.
+//! How far an import is: a bar with bytes and speed on a terminal, a line for each layer elsewhere.
 
 use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bottle::image::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
 
-/// Often enough to look alive, seldom enough to cost nothing.
-const EVERY: Duration = Duration::from_millis(100);
+const BAR: &str = "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
 
-/// Shows an import's progress on stderr, and wipes it away at its end.
+/// Shows an import's progress on stderr. A bar is gone with this value.
 pub(super) struct ProgressLine {
-    shown: bool,
-    last: Option<Instant>,
+    place: Place,
+    /// What is going on, and since when.
+    stage: Option<(Stage, Instant)>,
+}
+
+enum Place {
+    Nowhere,
+    Terminal(ProgressBar),
+    Elsewhere,
+}
+
+/// What has a bar or a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stage {
+    name: String,
+    /// Bytes so far, and in all, where there are bytes.
+    bytes: Option<(u64, u64)>,
+    layer: bool,
 }
 
 impl ProgressLine {
     pub(super) fn new(quiet: bool) -> Self {
-        Self { shown: !quiet && std::io::stderr().is_terminal(), last: None }
+        let place = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Place::Nowhere,
+            (_, true) => Place::Terminal(ProgressBar::no_length()),
+            (_, false) => Place::Elsewhere,
+        };
+        Self { place, stage: None }
     }
 
     pub(super) fn show(&mut self, progress: Progress) {
-        if !self.shown || self.last.is_some_and(|last| last.elapsed() < EVERY) {
+        if matches!(self.place, Place::Nowhere) {
             return;
         }
-        self.last = Some(Instant::now());
-        self.line(&words(progress));
+        let stage = stage(progress);
+        let is_new = self.stage.as_ref().is_none_or(|(old, _)| old.name != stage.name);
+        if is_new {
+            self.end_stage();
+        }
+        if let Place::Terminal(bar) = &self.place {
+            if is_new {
+                bar.reset();
+                bar.set_prefix(stage.name.clone());
+                bar.set_style(style(stage.bytes.is_some()));
+            }
+            if let Some((done, total)) = stage.bytes {
+                bar.set_length(total);
+                bar.set_position(done);
+            } else if is_new {
+                bar.tick();
+            }
+        }
+        let since = self.stage.take().filter(|_| !is_new).map_or_else(Instant::now, |(_, since)| since);
+        self.stage = Some((stage, since));
     }
 
-    fn line(&self, text: &str) {
-        // A terminal that can't be written to has nobody to show it to.
-        write!(std::io::stderr(), "\r\x1b[K{text}").unwrap_or_default();
+    fn end_stage(&self) {
+        if let (Place::Elsewhere, Some((stage, since))) = (&self.place, &self.stage)
+            && let Some(line) = line(stage, since.elapsed().as_secs_f64())
+        {
+            // Nobody is there to be told if that can't be written.
+            writeln!(std::io::stderr(), "{line}").unwrap_or_default();
+        }
     }
 }
 
 impl Drop for ProgressLine {
     fn drop(&mut self) {
-        if self.last.is_some() {
-            self.line("");
+        self.end_stage();
+        if let Place::Terminal(bar) = &self.place {
+            bar.finish_and_clear();
         }
     }
 }
 
-fn words(progress: Progress) -> String {
-    let mib = |bytes: u64| bytes >> 20;
+fn style(bytes: bool) -> ProgressStyle {
+    let template = if bytes { BAR } else { "{prefix}" };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn stage(progress: Progress) -> Stage {
+    let plain = |name: &str| Stage { name: name.to_owned(), bytes: None, layer: false };
     match progress {
-        Progress::Waiting => "waiting for another import of this image".to_owned(),
-        Progress::Exporting { bytes } => format!("docker sends the image: {} MiB", mib(bytes)),
-        Progress::Unpacking { layer, layers, bytes } => {
-            format!("unpacking layer {layer} of {layers}: {} MiB", mib(bytes))
+        Progress::Waiting => plain("waiting for another import of this image"),
+        Progress::Asking => plain("asking for the image"),
+        Progress::Layer { layer, layers, bytes, total } => {
+            let of = layers.map(|layers| format!(" of {layers}")).unwrap_or_default();
+            Stage { name: format!("layer {layer}{of}"), bytes: Some((bytes, total)), layer: true }
         }
         Progress::Writing { bytes, total } => {
-            format!("writing the disk: {} of {} MiB", mib(bytes), mib(total))
+            Stage { bytes: Some((bytes, total)), ..plain("writing the disk") }
         }
-        Progress::Verifying => "checking digests".to_owned(),
-        _ => String::new(),
+        Progress::Verifying => plain("checking digests"),
+        _ => plain("importing the image"),
+    }
+}
+
+/// What is said of a stage that is over, where there is no terminal.
+fn line(stage: &Stage, seconds: f64) -> Option<String> {
+    let (bytes, _) = stage.bytes.filter(|_| stage.layer)?;
+    Some(format!("{}: {:.1} MB in {seconds:.1} s", stage.name, bytes as f64 / 1e6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_has_a_line() {
+        let layer =
+            stage(Progress::Layer { layer: 2, layers: Some(3), bytes: 12_345_678, total: 20_000_000 });
+        assert_eq!(line(&layer, 0.5).unwrap(), "layer 2 of 3: 12.3 MB in 0.5 s");
+        let unknown = stage(Progress::Layer { layer: 1, layers: None, bytes: 0, total: 5 });
+        assert_eq!(line(&unknown, 0.0).unwrap(), "layer 1: 0.0 MB in 0.0 s");
+        assert_eq!(line(&stage(Progress::Writing { bytes: 1, total: 2 }), 1.0), None);
+        assert_eq!(line(&stage(Progress::Verifying), 1.0), None);
+    }
+
+    #[test]
+    fn the_bars_are_well_formed() {
+        assert!(ProgressStyle::with_template(BAR).is_ok());
     }
 }

@@ -6,6 +6,7 @@ use bottle::image::Source;
 use bottle::launch::{BottleRun, BundleRequest, Timings, run_bottle};
 use clap::Args;
 
+use super::import::ImportFlags;
 use super::process::{MachineArgs, ProcessArgs};
 use super::progress::ProgressLine;
 use super::report::CliError;
@@ -30,6 +31,8 @@ pub(super) struct RunArgs {
     #[arg(long = "bottle", value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
+    import: ImportFlags,
+    #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
     process: ProcessArgs,
@@ -41,6 +44,7 @@ impl RunArgs {
         let run = BottleRun {
             image: self.image.parse::<Source>()?,
             name: self.name,
+            import: self.import.options(),
             machine: self.machine.machine(),
             bundle: BundleRequest { image: self.bundle_image, proxy_port: self.bundle_port },
             process: self.process.process(),

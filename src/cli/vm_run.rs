@@ -7,6 +7,7 @@ use bottle::launch::{BareRun, Timings, run_bare};
 use bottle::vm::AllowRule;
 use clap::Args;
 
+use super::import::ImportFlags;
 use super::process::{MachineArgs, ProcessArgs};
 use super::progress::ProgressLine;
 use super::report::CliError;
@@ -27,6 +28,8 @@ pub(super) struct VmRunArgs {
     #[arg(long, value_name = "RULE")]
     allow: Vec<AllowRule>,
     #[command(flatten)]
+    import: ImportFlags,
+    #[command(flatten)]
     machine: MachineArgs,
     #[command(flatten)]
     process: ProcessArgs,
@@ -38,6 +41,7 @@ impl VmRunArgs {
         let run = BareRun {
             image: self.image.parse::<Source>()?,
             name: self.name,
+            import: self.import.options(),
             machine: self.machine.machine(),
             allow: self.allow,
             process: self.process.process(),

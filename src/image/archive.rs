@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::blob::Blob;
 use super::config::{ImageConfig, ImageId, guest_architecture};
 use super::error::ImageError;
 use super::layer::Layer;
@@ -22,7 +23,7 @@ use super::region::Region;
 use super::source::ImageFile;
 
 /// The largest manifest or config that is read. Docker's own limit for a manifest is 4 MiB.
-const MAX_JSON: u64 = 4 << 20;
+pub(crate) const MAX_JSON: u64 = 4 << 20;
 /// How many indexes may lie within each other.
 const MAX_NESTING: usize = 4;
 
@@ -46,12 +47,12 @@ struct Archive<'a> {
 /// One image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DockerManifest {
-    config: String,
+pub(crate) struct DockerManifest {
+    pub(crate) config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
-    layers: Option<Vec<String>>,
+    pub(crate) layers: Option<Vec<String>>,
 }
 
 /// An OCI index or image manifest: which one is told by what it has.
@@ -251,7 +252,7 @@ impl Archive<'_> {
                 Ok(Layer {
                     name: format!("layer {} of {} (sha256:{diff_id})", i + 1, layer_names.len()),
                     diff_id: *diff_id,
-                    blob: self.member(name)?,
+                    blob: Blob::Local(self.member(name)?),
                 })
             })
             .collect::<Result<_, ImageError>>()?;

@@ -1,19 +1,18 @@
 //! Images of the local docker daemon, through its API on `DOCKER_HOST` or docker's usual socket.
 
 use std::error::Error as _;
-use std::fs::File;
-use std::io::Write;
-use std::ops::ControlFlow;
-use std::path::Path;
+use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 
 use super::config::ImageId;
 use super::error::ImageError;
-use super::store::stop_if;
+use super::input::Chunks;
 
 /// How long the daemon may take to begin its answer. Daemons before 25 write the whole image to a temporary directory
 /// before they send the first byte, which takes minutes for a large image on a slow disk.
@@ -33,6 +32,8 @@ pub(crate) struct Inspected {
     pub(crate) id: ImageId,
     pub(crate) os: String,
     pub(crate) architecture: String,
+    /// Bytes of all layers.
+    pub(crate) size: u64,
 }
 
 impl Daemon {
@@ -68,40 +69,44 @@ impl Daemon {
             })?,
             os: answer.os.unwrap_or_default(),
             architecture: answer.architecture.unwrap_or_default(),
+            size: answer.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         })
     }
 
-    /// Writes the archive of the image with this ID to `file`, which lies in `cache_dir`. `progress` is told the bytes so
-    /// far, and may stop it.
-    pub(crate) fn export(
-        &self,
-        name: &str,
-        id: ImageId,
-        file: &mut File,
-        cache_dir: &Path,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<(), ImageError> {
-        let failed = |message| ImageError::Daemon { action: "export", name: name.to_owned(), message };
+    /// The archive of the image with this ID, as it comes.
+    pub(crate) fn export<'a>(&'a self, name: &str, id: ImageId) -> Export<'a> {
         // By ID: the name may have moved on since it was inspected.
-        let id = format!("sha256:{id}");
-        self.runtime.block_on(async {
-            let mut stream = std::pin::pin!(self.docker.export_image(&id));
-            let mut total = 0;
-            let mut patience = ANSWER_TIMEOUT;
-            loop {
-                let chunk = match tokio::time::timeout(patience, stream.next()).await {
-                    Ok(None) => return Ok(()),
-                    Ok(Some(Ok(chunk))) => chunk,
-                    Ok(Some(Err(error))) => return Err(failed(words(&error))),
-                    Err(_) => return Err(failed(format!("nothing came for {} s", patience.as_secs()))),
-                };
-                file.write_all(&chunk)
-                    .map_err(|error| ImageError::io("write", cache_dir, cache_dir, error))?;
-                total += chunk.len() as u64;
-                patience = STALL_TIMEOUT;
-                stop_if(progress(total))?;
+        let stream = Box::pin(self.docker.export_image(&format!("sha256:{id}")));
+        Export { runtime: &self.runtime, name: name.to_owned(), stream, patience: ANSWER_TIMEOUT }
+    }
+}
+
+/// An archive that the daemon sends.
+pub(crate) struct Export<'a> {
+    runtime: &'a tokio::runtime::Runtime,
+    name: String,
+    stream: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + 'a>>,
+    patience: Duration,
+}
+
+impl Chunks for Export<'_> {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let failed = |message| {
+            io::Error::other(ImageError::Daemon { action: "export", name: self.name.clone(), message })
+        };
+        loop {
+            let next = async { tokio::time::timeout(self.patience, self.stream.next()).await };
+            match self.runtime.block_on(next) {
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(chunk))) if chunk.is_empty() => {}
+                Ok(Some(Ok(chunk))) => {
+                    self.patience = STALL_TIMEOUT;
+                    return Ok(Some(chunk));
+                }
+                Ok(Some(Err(error))) => return Err(failed(words(&error))),
+                Err(_) => return Err(failed(format!("nothing came for {} s", self.patience.as_secs()))),
             }
-        })
+        }
     }
 }
 

@@ -96,6 +96,17 @@ pub enum ImageError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The compressed layers unpack to more than they may.
+    #[error("{layer}: the image unpacks to more than {} GiB", limit >> 30)]
+    TooLarge {
+        /// The layer at which it became too much.
+        layer: String,
+        /// Bytes that all layers together may unpack to.
+        limit: u64,
+    },
+    /// The image has more than its file system was made for.
+    #[error("the image does not fit into the largest file system")]
+    DiskTooSmall,
     /// The merged tree has something that the file system writer can't express.
     #[error("{path} in the image: {reason}")]
     Tree {
@@ -183,6 +194,9 @@ impl ImageError {
             }
             Self::Layer { .. } | Self::Entry { .. } | Self::Tree { .. } => {
                 "if the archive is whole (save or copy it again), the image has something that no guest can be given"
+            }
+            Self::TooLarge { .. } => {
+                "is it a decompression bomb? If it really is so large, allow it with --max-unpacked GIB"
             }
             Self::SeveralImages { .. } | Self::NotInArchive { .. } => {
                 "say which one behind a colon: docker-archive:PATH:NAME:TAG, oci-archive:PATH:NAME, oci:PATH:NAME"

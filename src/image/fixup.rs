@@ -7,11 +7,10 @@
 //! - `/dev`, `/proc`, `/sys` and `/run` exist, to be mounted on.
 
 use super::error::ImageError;
-use super::region::Region;
 use super::tree::{Body, NodeId, Tree};
 
 /// A passwd or group file larger than this is not read.
-const MAX_PASSWD: u64 = 4 << 20;
+pub(crate) const MAX_PASSWD: u64 = 4 << 20;
 
 /// Directories that nobody owns alone.
 const SHARED: [&str; 16] = [
@@ -38,10 +37,11 @@ const SYSTEM: [&str; 13] = [
     "/usr",
 ];
 
-/// Changes `tree` as above. Contents lie in `layers`; `user` is the image's `USER`. Returns a line for each change.
+/// Changes `tree` as above. `read` gives a small file's content; `user` is the image's `USER`. Returns a line for each
+/// change.
 pub(crate) fn apply(
     tree: &mut Tree,
-    layers: &[Region],
+    read: &mut dyn FnMut(usize) -> Option<Vec<u8>>,
     user: Option<&str>,
 ) -> Result<Vec<String>, ImageError> {
     let mut changes = Vec::new();
@@ -67,7 +67,7 @@ pub(crate) fn apply(
         }
     }
     if let Some(user) = user
-        && let Some(account) = account(tree, layers, user)
+        && let Some(account) = account(tree, read, user)
         && account.uid != 0
         && is_own_home(&account.home)
         && let Some(home) = tree.resolve(account.home.as_bytes())
@@ -98,14 +98,11 @@ struct Account {
 
 /// The account that the user part of `USER` names, by name or by uid. A name of digits is tried as a name first, as docker
 /// does.
-fn account(tree: &mut Tree, layers: &[Region], user: &str) -> Option<Account> {
+fn account(tree: &mut Tree, read: &mut dyn FnMut(usize) -> Option<Vec<u8>>, user: &str) -> Option<Account> {
     let user = user.split(':').next().unwrap_or_default();
     let id = tree.resolve(b"/etc/passwd")?;
-    let Body::File { layer, offset, size } = tree.node(id).body else { return None };
-    if size > MAX_PASSWD {
-        return None;
-    }
-    let passwd = layers.get(layer)?.part(offset, size)?.read_all().ok()?;
+    let Body::File(content) = tree.node(id).body else { return None };
+    let passwd = read(content)?;
     find_account(&String::from_utf8_lossy(&passwd), user)
 }
 

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::config::{ImageConfig, ImageId};
 use super::error::ImageError;
+use super::key::ImageKey;
 use super::record::{self, Record};
 use super::store::Store;
 use super::work;
@@ -24,8 +25,8 @@ const SHORTEST_PREFIX: usize = 4;
 /// An image in the store, as far as its directory tells.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// The digest of its config.
-    pub id: ImageId,
+    /// The digest of its config, and in which form it is there.
+    pub key: ImageKey,
     /// What its config says; none if that is damaged.
     pub config: Option<ImageConfig>,
     /// Where it was imported from, in the words of the command line; the newest is last.
@@ -55,11 +56,11 @@ impl Store {
         let mut all = Vec::new();
         for entry in fs::read_dir(self.images()).map_err(read)? {
             let name = entry.map_err(read)?.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            let Some(key) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
             // One that is removed meanwhile is not there.
-            all.extend(self.look_at(id));
+            all.extend(self.look_at(key));
         }
-        all.sort_by(|a, b| b.last_used.cmp(&a.last_used).then(a.id.to_string().cmp(&b.id.to_string())));
+        all.sort_by(|a, b| b.last_used.cmp(&a.last_used).then(a.key.cmp(&b.key)));
         Ok(all)
     }
 
@@ -72,18 +73,24 @@ impl Store {
         let all = self.list()?;
         let short = name.strip_prefix("sha256:").unwrap_or(name);
         let by_id = |image: &&Stored| {
-            short.len() >= SHORTEST_PREFIX && image.id.to_string().starts_with(&short.to_ascii_lowercase())
+            short.len() >= SHORTEST_PREFIX && image.key.to_string().starts_with(&short.to_ascii_lowercase())
         };
         // A tag moves on: what came from there last is what is meant.
         let by_source = |image: &&Stored| image.sources.iter().any(|source| is_source(source, name));
-        let fitting: Vec<&Stored> = all.iter().filter(by_id).collect();
+        let mut fitting: Vec<&Stored> = all.iter().filter(by_id).collect();
+        // Of the two forms of one image, the usual one.
+        if let [one, other] = fitting[..]
+            && one.key.id == other.key.id
+        {
+            fitting.retain(|image| image.key.fixups);
+        }
         match (&fitting[..], all.iter().filter(by_source).max_by_key(|image| image.imported)) {
             ([one], _) => Ok((*one).clone()),
             ([], Some(image)) => Ok(image.clone()),
             ([], None) => Err(ImageError::NotStored { name: name.to_owned() }),
             (several, _) => Err(ImageError::Ambiguous {
                 name: name.to_owned(),
-                ids: several.iter().map(|image| image.id.to_string()).collect(),
+                ids: several.iter().map(|image| image.key.to_string()).collect(),
             }),
         }
     }
@@ -93,16 +100,17 @@ impl Store {
     /// # Errors
     ///
     /// [`ImageError::InUse`]; then, and when the system refuses, all of the image is still there.
-    pub fn remove(&self, id: ImageId) -> Result<u64, ImageError> {
-        let dir = self.images().join(id.to_string());
-        let in_use = || ImageError::InUse { id: id.to_string() };
-        let lock_path = self.lock_path(id);
+    pub fn remove(&self, key: impl Into<ImageKey>) -> Result<u64, ImageError> {
+        let key = key.into();
+        let dir = self.place(key);
+        let in_use = || ImageError::InUse { id: key.to_string() };
+        let lock_path = self.lock_path(key);
         let lock = work::lock_file(&lock_path).map_err(|error| self.io("lock", &lock_path, error))?;
         if !work::try_lock(&lock).map_err(|error| self.io("lock", &lock_path, error))? {
             return Err(in_use());
         }
         if !dir.exists() {
-            return Err(ImageError::NotStored { name: id.to_string() });
+            return Err(ImageError::NotStored { name: key.to_string() });
         }
         let base = File::open(dir.join("base.ext4"));
         if let Ok(base) = &base
@@ -114,7 +122,7 @@ impl Store {
         // Out of its place in one step; what then stops us leaves only what the next import sweeps.
         let work = self.work_dir()?;
         fs::rename(&dir, work.path().join("removed")).map_err(|error| self.io("remove", &dir, error))?;
-        self.forget_daemon_notes(id);
+        self.forget_daemon_notes(key);
         drop((base, lock));
         Ok(freed)
     }
@@ -125,7 +133,7 @@ impl Store {
     /// # Errors
     ///
     /// When one can't be removed; those before it are gone.
-    pub fn prune(&self, unused_for: Duration) -> Result<Vec<(ImageId, u64)>, ImageError> {
+    pub fn prune(&self, unused_for: Duration) -> Result<Vec<(ImageKey, u64)>, ImageError> {
         drop(self.work_dir()?);
         let mut removed = Vec::new();
         for image in self.list()? {
@@ -133,8 +141,8 @@ impl Store {
             if image.last_used.elapsed().unwrap_or_default() < unused_for {
                 continue;
             }
-            match self.remove(image.id) {
-                Ok(freed) => removed.push((image.id, freed)),
+            match self.remove(image.key) {
+                Ok(freed) => removed.push((image.key, freed)),
                 Err(ImageError::InUse { .. } | ImageError::NotStored { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -142,15 +150,15 @@ impl Store {
         Ok(removed)
     }
 
-    fn look_at(&self, id: ImageId) -> Option<Stored> {
-        let dir = self.images().join(id.to_string());
+    fn look_at(&self, key: ImageKey) -> Option<Stored> {
+        let dir = self.place(key);
         let made = fs::metadata(&dir).ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         let record = Record::read(&dir);
         let base = File::open(dir.join("base.ext4"));
         let in_use = base.as_ref().is_ok_and(|base| !could_lock(base));
-        let config = fs::read(dir.join("config.json")).ok().filter(|json| ImageId::of(json) == id);
+        let config = fs::read(dir.join("config.json")).ok().filter(|json| ImageId::of(json) == key.id);
         Some(Stored {
-            id,
+            key,
             config: config.and_then(|json| ImageConfig::parse(&json).ok()),
             imported: if record.imported == 0 { made } else { record.imported() },
             last_used: record::last_used(&dir).unwrap_or(made),
@@ -163,11 +171,14 @@ impl Store {
     }
 
     /// What leads from a daemon's own IDs to an image that is gone.
-    fn forget_daemon_notes(&self, id: ImageId) {
+    fn forget_daemon_notes(&self, key: ImageKey) {
+        if self.place(ImageKey { fixups: !key.fixups, ..key }).exists() {
+            return;
+        }
         let Ok(notes) = fs::read_dir(self.images().join("daemon")) else { return };
         for note in notes.flatten() {
             let noted = fs::read_to_string(note.path()).ok().and_then(|noted| noted.trim().parse().ok());
-            let leads_here = noted == Some(id);
+            let leads_here = noted == Some(key.id);
             if leads_here && let Err(error) = fs::remove_file(note.path()) {
                 log::warn!("can't remove {}: {error}", note.path().display());
             }

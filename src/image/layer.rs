@@ -1,35 +1,36 @@
-//! One layer: found out how it is compressed, made plain, its digest checked, its entries put into the tree.
+//! One layer: unpacked on threads of its own, its digest computed beside that, its entries read as they come.
 //!
 //! ```text
-//! plain layer ──────────────────────► region of the archive ─┬─► headers ──► tree
-//! gzip, zstd ──► unpacked into a file in the work directory ─┘
-//!                                     └─► SHA-256 on another thread, compared when all is written
+//! blob ──► unpack ──┬──► entries, contents     (this thread)
+//!          (thread) └──► SHA-256 (thread)
 //! ```
 //!
-//! Headers are read before the digest is known, but they are taken for hostile anyway; nothing is kept of an image
-//! whose digest turns out wrong.
+//! A plain layer in a file is not sent through there: its headers are read by seeking, its contents later, when it is known
+//! which are wanted, and its digest is computed meanwhile.
+//!
+//! Entries are read before the digest is known, but they are taken for hostile anyway; nothing is kept of an image whose
+//! digest turns out wrong.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::blob::Blob;
 use super::config::ImageId;
 use super::error::ImageError;
-use super::region::Region;
-use super::store::stop_if;
-use super::tarball::{Headers, TarError};
-use super::tree::{Tree, Whiteout, components, whiteout};
+use super::input::{CHUNK, ChunkReader, Chunks, DEPTH, Input, Pieces};
+use super::region::{READ_AHEAD, Region};
+use super::report::{Awaited, Report};
+use super::tarball::{Entry, Headers, Kind, TarError};
+use super::tree::{Whiteout, components, whiteout};
 
-/// What a layer may unpack to. It stops an archive that unpacks endlessly, long after any honest layer has ended.
-const MAX_UNPACKED: u64 = 256 << 30;
-
-/// How much is decompressed or hashed between two looks at the outside.
-const CHUNK: usize = 256 << 10;
+/// After an error, so much of a layer is read on for its digest, which might be the better explanation.
+const MAX_DRAINED: u64 = 1 << 30;
 
 /// A layer as it lies in the archive.
 #[derive(Clone, Debug)]
@@ -37,8 +38,26 @@ pub(crate) struct Layer {
     /// For messages: "layer 2 of 3 (sha256:…)".
     pub(crate) name: String,
     pub(crate) diff_id: ImageId,
-    pub(crate) blob: Region,
+    pub(crate) blob: Blob,
 }
+
+/// What a layer brings and takes away, in its order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entries {
+    /// The directory of each as it stands in the layer, and what is hidden there.
+    pub(crate) whiteouts: Vec<(Vec<u8>, Whiteout)>,
+    pub(crate) entries: Vec<Brought>,
+}
+
+/// An entry that is no whiteout, and its content, if it is a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Brought {
+    pub(crate) entry: Entry,
+    pub(crate) content: Option<usize>,
+}
+
+/// Is given each file of a layer, and what is stored of it. Returns the content's number.
+pub(crate) type TakeContent<'a> = &'a mut dyn FnMut(&Entry, &mut dyn BufRead) -> Result<usize, ImageError>;
 
 /// How a layer is compressed, by its first bytes: media types are not always right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,114 +78,35 @@ fn compression(start: &[u8]) -> Result<Compression, &'static str> {
     }
 }
 
+/// The beginning of a layer shows how it is compressed.
+const MAGIC: usize = 6;
+
 impl Layer {
-    fn fail(&self, reason: impl Into<String>) -> ImageError {
-        ImageError::Layer { layer: self.name.clone(), reason: reason.into() }
+    /// The layer's own file, if it is plain and lies in one.
+    pub(crate) fn plain(&self) -> Result<Option<Region>, ImageError> {
+        let Blob::Local(region) = &self.blob;
+        let mut start = [0; MAGIC];
+        let len = region.read_at(&mut start, 0).map_err(|error| from_io(&self.name, error))?;
+        let plain = matches!(compression(&start[..len]), Ok(Compression::None));
+        Ok(plain.then(|| region.clone()))
     }
 
-    fn entry_error(&self, path: &[u8], reason: String) -> ImageError {
-        ImageError::Entry {
-            layer: self.name.clone(),
-            entry: format!("{:?}", String::from_utf8_lossy(path)),
-            reason,
-        }
+    /// The entries of a plain layer. `take` gets no contents.
+    pub(crate) fn index(&self, plain: &Region, take: TakeContent<'_>) -> Result<Entries, ImageError> {
+        read_entries(&self.name, &mut Headers::new(plain.reader(READ_AHEAD)), take)
     }
 
-    fn tar_error(&self, error: TarError) -> ImageError {
-        match error {
-            TarError::Entry { path, reason } => {
-                ImageError::Entry { layer: self.name.clone(), entry: format!("{path:?}"), reason }
-            }
-            other => self.fail(other.to_string()),
-        }
-    }
-
-    /// The layer as a plain tar file. A compressed one is unpacked into a file in `work_dir` that has no name, and so
-    /// can't be left behind. `progress` is told the number of bytes unpacked, and may stop it.
-    pub(crate) fn plain(
+    /// Starts to unpack a layer. `room` is how many bytes all layers may still unpack to, of `limit`.
+    pub(crate) fn start<'a>(
         &self,
-        work_dir: &Path,
-        cache_dir: &Path,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<Region, ImageError> {
-        let mut start = [0; 6];
-        let n = self.blob.read_at(&mut start, 0).map_err(|error| self.fail(error.to_string()))?;
-        let packed = self.blob.reader(CHUNK);
-        let unpacked: Box<dyn Read> = match compression(&start[..n]) {
-            Ok(Compression::None) => return Ok(self.blob.clone()),
-            Ok(Compression::Gzip) => {
-                Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::new(packed)))
-            }
-            Ok(Compression::Zstd) => Box::new(
-                zstd::stream::read::Decoder::new(packed).map_err(|error| self.fail(error.to_string()))?,
-            ),
-            Err(other) => return Err(self.fail(format!("compressed with {other}, which is not supported"))),
-        };
-        let io_error = |source| ImageError::io("unpack into", work_dir, cache_dir, source);
-        let mut file = tempfile::tempfile_in(work_dir).map_err(io_error)?;
-        self.unpack(unpacked, &mut file, io_error, progress)?;
-        Region::whole(file).map_err(io_error)
+        room: &Arc<Room>,
+        reporter: &'a dyn Report,
+    ) -> Result<Unpacked<'a>, ImageError> {
+        let blob = self.blob.open().map_err(|error| from_io(&self.name, error))?;
+        Unpacked::start(self.name.clone(), Box::new(Pieces(blob)), room, reporter)
     }
 
-    fn unpack(
-        &self,
-        mut from: Box<dyn Read>,
-        to: &mut File,
-        io_error: impl Fn(io::Error) -> ImageError,
-        progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<(), ImageError> {
-        let mut buffer = vec![0; CHUNK];
-        let mut total = 0;
-        loop {
-            let n = match from.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(n) => n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(self.fail(format!("can't be decompressed: {error}"))),
-            };
-            total += n as u64;
-            if total > MAX_UNPACKED {
-                return Err(self.fail(format!("unpacks to more than {} GiB", MAX_UNPACKED >> 30)));
-            }
-            to.write_all(&buffer[..n]).map_err(&io_error)?;
-            stop_if(progress(total))?;
-        }
-    }
-
-    /// Puts the entries of the layer, number `number` from the bottom, into `tree`.
-    pub(crate) fn apply(&self, plain: &Region, number: usize, tree: &mut Tree) -> Result<(), ImageError> {
-        let mut entries = Vec::new();
-        let mut headers = Headers::new(plain.clone());
-        while let Some(entry) = headers.next().map_err(|error| self.tar_error(error))? {
-            let refuse = |reason| self.entry_error(&entry.path, reason);
-            let parts = components(&entry.path).map_err(refuse)?;
-            // aufs' records lie in directories of the root that are named so.
-            if parts.first().is_some_and(|part| part.starts_with(b".wh..wh.") && *part != b".wh..wh..opq") {
-                continue;
-            }
-            let Some((name, parents)) = parts.split_last() else {
-                entries.push(entry);
-                continue;
-            };
-            if parents.iter().any(|part| part.starts_with(b".wh.")) {
-                return Err(refuse("in a directory that has the name of a whiteout".into()));
-            }
-            match whiteout(name).map_err(refuse)? {
-                Some(Whiteout::Ignored) => {}
-                Some(hidden) => tree.hide(parents, &hidden).map_err(refuse)?,
-                None => entries.push(entry),
-            }
-        }
-        for entry in entries {
-            let refuse = |reason| self.entry_error(&entry.path, reason);
-            super::ext4::check_entry(&entry).map_err(refuse)?;
-            let parts = components(&entry.path).map_err(refuse)?;
-            tree.put(number, &entry, &parts).map_err(refuse)?;
-        }
-        Ok(())
-    }
-
-    /// Starts to compute the digest of the unpacked layer. `stop` ends it early.
+    /// Starts to compute the digest of a plain layer. `stop` ends it early.
     pub(crate) fn start_hash<'scope>(
         &self,
         plain: &Region,
@@ -190,15 +130,20 @@ impl Layer {
         })
     }
 
-    /// Waits for the digest and compares it.
+    /// Waits for the digest of a plain layer and compares it.
     pub(crate) fn check_hash(
         &self,
         hash: ScopedJoinHandle<'_, io::Result<ImageId>>,
     ) -> Result<(), ImageError> {
         let actual = hash
             .join()
-            .map_err(|_| self.fail("hashing it failed"))?
-            .map_err(|error| self.fail(format!("can't be read: {error}")))?;
+            .map_err(|_| fail(&self.name, "hashing it failed"))?
+            .map_err(|error| fail(&self.name, format!("can't be read: {error}")))?;
+        self.check(actual)
+    }
+
+    /// Compares the digest.
+    pub(crate) fn check(&self, actual: ImageId) -> Result<(), ImageError> {
         if actual == self.diff_id {
             return Ok(());
         }
@@ -208,4 +153,207 @@ impl Layer {
             actual: actual.to_string(),
         })
     }
+}
+
+/// How many bytes the compressed layers of an image may unpack to.
+#[derive(Debug)]
+pub(crate) struct Room {
+    limit: u64,
+    left: AtomicU64,
+}
+
+impl Room {
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, left: AtomicU64::new(limit) })
+    }
+
+    fn take(&self, layer: &str, bytes: usize) -> io::Result<()> {
+        let less = |left: u64| left.checked_sub(bytes as u64);
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                Err(io::Error::other(ImageError::TooLarge { layer: layer.to_owned(), limit: self.limit }))
+            }
+        }
+    }
+}
+
+/// A layer that is being unpacked.
+pub(crate) struct Unpacked<'a> {
+    name: String,
+    headers: Headers<ChunkReader<Awaited<'a>>>,
+    hash: JoinHandle<ImageId>,
+    /// Bytes of the blob so far.
+    read: Arc<AtomicU64>,
+}
+
+impl<'a> Unpacked<'a> {
+    pub(crate) fn start(
+        name: String,
+        source: Box<dyn Chunks + Send>,
+        room: &Arc<Room>,
+        reporter: &'a dyn Report,
+    ) -> Result<Self, ImageError> {
+        let (to_parser, plain) = sync_channel(DEPTH);
+        let (to_hasher, hashed) = sync_channel::<Bytes>(DEPTH);
+        let read = Arc::new(AtomicU64::new(0));
+        let spawned = |error| fail(&name, format!("can't be unpacked on a thread of its own: {error}"));
+        let hash = std::thread::Builder::new().spawn(move || hash(&hashed)).map_err(spawned)?;
+        let unpacker = {
+            let (name, room, read) = (name.clone(), Arc::clone(room), Arc::clone(&read));
+            move || {
+                let source = Counted { chunks: source, read };
+                let mut send = |chunk: Bytes| {
+                    // Whoever is gone has no use for more.
+                    to_hasher.send(chunk.clone()).is_ok() && to_parser.send(Ok(chunk)).is_ok()
+                };
+                if let Err(error) = unpack(source, &name, &room, &mut send) {
+                    drop(to_parser.send(Err(error)));
+                }
+            }
+        };
+        std::thread::Builder::new().spawn(unpacker).map_err(spawned)?;
+        let headers = Headers::new(ChunkReader::new(Awaited::new(plain, reporter)));
+        Ok(Self { name, headers, hash, read })
+    }
+
+    /// Bytes of the blob so far.
+    pub(crate) fn read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.read)
+    }
+
+    /// Reads the entries, and then to the end. Returns the digest of what was unpacked.
+    pub(crate) fn entries(mut self, take: TakeContent<'_>) -> (Result<Entries, ImageError>, Option<ImageId>) {
+        let entries = read_entries(&self.name, &mut self.headers, take);
+        let most = match &entries {
+            Ok(_) => u64::MAX,
+            Err(ImageError::Stopped) => 0,
+            Err(_) => MAX_DRAINED,
+        };
+        let mut rest = self.headers.into_input();
+        let drained = rest.skip(most);
+        let to_the_end = drained.as_ref().is_ok_and(|skipped| *skipped < most);
+        drop(rest);
+        let digest = if to_the_end { self.hash.join().ok() } else { None };
+        match (entries, drained) {
+            (Ok(_), Err(error)) => (Err(from_io(&self.name, error)), None),
+            (entries, _) => (entries, digest),
+        }
+    }
+}
+
+/// Sends on what a blob unpacks to, until it ends or is not wanted any more.
+fn unpack(source: Counted, layer: &str, room: &Room, send: &mut dyn FnMut(Bytes) -> bool) -> io::Result<()> {
+    let mut packed = ChunkReader::new(source);
+    let unpacked: Box<dyn io::Read + Send> = match compression(packed.peek(MAGIC)?) {
+        Ok(Compression::None) => {
+            while let Some(chunk) = packed.next()? {
+                if !send(chunk) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
+        Ok(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
+        Ok(Compression::Zstd) => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
+        Err(other) => {
+            return Err(io::Error::other(format!("compressed with {other}, which is not supported")));
+        }
+    };
+    let mut unpacked = Pieces(unpacked);
+    loop {
+        let chunk = unpacked.next().map_err(|error| match error.get_ref() {
+            // Of the source's own, which say what they are.
+            Some(inner) if inner.is::<ImageError>() => error,
+            _ => io::Error::other(format!("can't be decompressed: {error}")),
+        })?;
+        let Some(chunk) = chunk else { return Ok(()) };
+        room.take(layer, chunk.len())?;
+        if !send(chunk) {
+            return Ok(());
+        }
+    }
+}
+
+fn hash(chunks: &Receiver<Bytes>) -> ImageId {
+    let mut hasher = Sha256::new();
+    while let Ok(chunk) = chunks.recv() {
+        hasher.update(&chunk);
+    }
+    ImageId::from_hasher(hasher)
+}
+
+/// Counts the bytes that come through.
+struct Counted {
+    chunks: Box<dyn Chunks + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl Chunks for Counted {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = self.chunks.next()?;
+        self.read.fetch_add(chunk.as_ref().map_or(0, Bytes::len) as u64, Ordering::Relaxed);
+        Ok(chunk)
+    }
+}
+
+/// Reads a layer's entries, and lets `take` have the content of each file.
+fn read_entries<I: Input>(
+    layer: &str,
+    headers: &mut Headers<I>,
+    take: TakeContent<'_>,
+) -> Result<Entries, ImageError> {
+    let mut all = Entries::default();
+    while let Some(entry) = headers.next().map_err(|error| from_tar(layer, error))? {
+        let refuse = |reason| entry_error(layer, &entry.path, reason);
+        let parts = components(&entry.path).map_err(refuse)?;
+        // aufs' records lie in directories of the root that are named so.
+        if parts.first().is_some_and(|part| part.starts_with(b".wh..wh.") && *part != b".wh..wh..opq") {
+            continue;
+        }
+        if let Some((name, parents)) = parts.split_last() {
+            if parents.iter().any(|part| part.starts_with(b".wh.")) {
+                return Err(refuse("in a directory that has the name of a whiteout".into()));
+            }
+            match whiteout(name).map_err(refuse)? {
+                Some(Whiteout::Ignored) => continue,
+                Some(hidden) => {
+                    all.whiteouts.push((parents.join(&b'/'), hidden));
+                    continue;
+                }
+                None => {}
+            }
+        }
+        super::ext4::check_entry(&entry).map_err(refuse)?;
+        let content = match entry.kind {
+            Kind::File => Some(take(&entry, &mut headers.content())?),
+            _ => None,
+        };
+        all.entries.push(Brought { entry, content });
+    }
+    Ok(all)
+}
+
+pub(crate) fn fail(layer: &str, reason: impl Into<String>) -> ImageError {
+    ImageError::Layer { layer: layer.to_owned(), reason: reason.into() }
+}
+
+pub(crate) fn entry_error(layer: &str, path: &[u8], reason: String) -> ImageError {
+    let entry = format!("{:?}", String::from_utf8_lossy(path));
+    ImageError::Entry { layer: layer.to_owned(), entry, reason }
+}
+
+fn from_tar(layer: &str, error: TarError) -> ImageError {
+    match error {
+        TarError::Entry { path, reason } => {
+            ImageError::Entry { layer: layer.to_owned(), entry: format!("{path:?}"), reason }
+        }
+        TarError::Io(error) => from_io(layer, error),
+        other => fail(layer, other.to_string()),
+    }
+}
+
+/// What went wrong on another thread may be said already.
+pub(crate) fn from_io(layer: &str, error: io::Error) -> ImageError {
+    error.downcast::<ImageError>().unwrap_or_else(|error| fail(layer, error.to_string()))
 }

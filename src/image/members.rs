@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::ImageError;
-use super::region::Region;
+use super::region::{READ_AHEAD, Region};
 use super::tarball::{Headers, Kind, TarError};
 
 /// The most entries an archive may have: 127 layers, three files each, and room for many tags.
@@ -59,7 +59,7 @@ impl Members {
         let no_archive = |reason: String| ImageError::NotAnArchive { path: path.to_owned(), reason };
         let damaged = |reason: String| ImageError::Damaged { path: path.to_owned(), reason };
         let mut members = HashMap::new();
-        let mut headers = Headers::new(region.clone());
+        let mut headers = Headers::new(region.reader(READ_AHEAD));
         loop {
             let at = headers.position();
             let entry = match headers.next() {
@@ -77,15 +77,12 @@ impl Members {
             // Names in an image archive are all plain; others can't be asked for.
             let Some(name) = std::str::from_utf8(&entry.path).ok().map(normal) else { continue };
             let member = match entry.kind {
-                Kind::File => match region.part(entry.offset, entry.size) {
+                Kind::File => match region.part(entry.offset, entry.shape.stored) {
                     Some(part) => Member::File(part),
                     None => return Err(damaged(format!("{name}: cut off"))),
                 },
                 Kind::Symlink => match std::str::from_utf8(&entry.link) {
-                    Ok(link) => Member::Link(normal(&match name.rsplit_once('/') {
-                        Some((dir, _)) if !link.starts_with('/') => format!("{dir}/{link}"),
-                        _ => link.to_owned(),
-                    })),
+                    Ok(link) => Member::Link(beside(&name, link)),
                     Err(_) => continue,
                 },
                 _ => continue,
@@ -135,8 +132,16 @@ impl Members {
     }
 }
 
+/// A link's target, from where it lies.
+pub(crate) fn beside(name: &str, link: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((dir, _)) if !link.starts_with('/') => normal(&format!("{dir}/{link}")),
+        _ => normal(link),
+    }
+}
+
 /// A member's name without `./`, `/` and `..`, so that each has one spelling, and none leads out of a directory.
-fn normal(name: &str) -> String {
+pub(crate) fn normal(name: &str) -> String {
     let mut parts = Vec::new();
     for part in name.split('/') {
         match part {

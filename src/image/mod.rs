@@ -31,17 +31,27 @@
 //! ```
 
 mod archive;
+mod blob;
+mod build;
 mod config;
+mod contents;
 mod daemon;
 mod error;
+mod export;
 mod ext4;
 mod fixup;
+mod header;
+mod hidden;
+mod input;
 mod inventory;
+mod key;
 mod layer;
 mod members;
 mod record;
 mod region;
+mod report;
 mod source;
+mod sparse;
 mod store;
 mod tarball;
 mod tree;
@@ -52,5 +62,7 @@ mod work;
 pub use config::{BadDigest, ImageConfig, ImageId};
 pub use error::ImageError;
 pub use inventory::Stored;
+pub use key::ImageKey;
+pub use report::{OnProgress, Progress};
 pub use source::{ImageFile, Source};
-pub use store::{Image, OnProgress, Progress, Store};
+pub use store::{Image, ImportOptions, Store};

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::build::Built;
+
 const RECORD: &str = "record.json";
 const USED: &str = "used";
 
@@ -28,12 +30,15 @@ pub(super) struct Record {
     pub(super) imported: u64,
     /// One line for each thing in the image that the import changed.
     pub(super) fixups: Vec<String>,
+    /// Of `base.ext4`, as [`bottle_ext4::checksum`] has it.
+    pub(super) checksum: Option<u64>,
 }
 
 impl Record {
-    pub(super) fn new(source: &str, fixups: Vec<String>) -> Self {
+    pub(super) fn new(source: &str, built: Built) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { sources: vec![source.to_owned()], imported: now.as_secs(), fixups }
+        let Built { fixups, checksum } = built;
+        Self { sources: vec![source.to_owned()], imported: now.as_secs(), fixups, checksum: Some(checksum) }
     }
 
     /// What is noted in an image's directory: nothing, if that can't be read.
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_newest_source_is_last_and_each_is_noted_once() {
-        let mut record = Record::new("a", Vec::new());
+        let mut record = Record::new("a", Built { fixups: Vec::new(), checksum: 1 });
         assert!(!record.add_source("a"));
         assert!(record.add_source("b") && record.add_source("a"));
         assert_eq!(record.sources, ["b", "a"]);
@@ -99,7 +104,10 @@ mod tests {
         assert_eq!(Record::read(dir.path()), Record::default());
         std::fs::write(dir.path().join(RECORD), b"{").unwrap();
         assert_eq!(Record::read(dir.path()), Record::default());
-        let record = Record::new("docker-daemon:x", vec!["/tmp: 1777".to_owned()]);
+        let record = Record::new(
+            "docker-daemon:x",
+            Built { fixups: vec!["/tmp: 1777".to_owned()], checksum: u64::MAX },
+        );
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()), record);
     }

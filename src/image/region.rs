@@ -1,9 +1,15 @@
 //! A part of a file that is read at will: a layer within an archive, a decompressed layer, a file's content.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+
+use super::input::Input;
+
+/// How much is read at once while going from header to header of a tar file. Most files of an image are smaller, so a read
+/// usually brings the next header as well.
+pub(crate) const READ_AHEAD: usize = 16 << 10;
 
 /// `len` bytes of a file from `start` on. Never reads outside them.
 #[derive(Clone, Debug)]
@@ -73,21 +79,48 @@ pub(crate) struct RegionReader {
 
 impl Read for RegionReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.used == self.filled {
-            if self.position == self.region.len {
-                return Ok(0);
-            }
-            self.filled = self.region.read_at(&mut self.buffer, self.position)?;
+        let from = self.fill_buf()?;
+        let len = from.len().min(out.len());
+        out[..len].copy_from_slice(&from[..len]);
+        self.used += len;
+        Ok(len)
+    }
+}
+
+impl BufRead for RegionReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.filled && self.position < self.region.len {
             self.used = 0;
+            self.filled = 0;
+            self.filled = self.region.read_at(&mut self.buffer, self.position)?;
             if self.filled == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.position += self.filled as u64;
         }
-        let n = out.len().min(self.filled - self.used);
-        out[..n].copy_from_slice(&self.buffer[self.used..self.used + n]);
-        self.used += n;
-        Ok(n)
+        Ok(&self.buffer[self.used..self.filled])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.used = self.filled.min(self.used + count);
+    }
+}
+
+impl Input for RegionReader {
+    fn skip(&mut self, count: u64) -> io::Result<u64> {
+        let buffered = (self.filled - self.used) as u64;
+        if count <= buffered {
+            self.used += count as usize;
+            return Ok(count);
+        }
+        self.used = self.filled;
+        let beyond = (count - buffered).min(self.region.len - self.position);
+        self.position += beyond;
+        Ok(buffered + beyond)
+    }
+
+    fn left(&self) -> Option<u64> {
+        Some((self.filled - self.used) as u64 + (self.region.len - self.position))
     }
 }
 

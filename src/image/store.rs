@@ -2,27 +2,30 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::archive::{self, Archived, Table};
+use super::build::{self, Built, Terms};
 use super::config::{ImageConfig, ImageId};
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Inspected};
 use super::error::ImageError;
+use super::export;
+use super::ext4::Disk;
+use super::key::ImageKey;
 use super::record::{self, Record};
+use super::report::{OnProgress, Progress, Report, Reporter};
 use super::source::Source;
-use super::tree::Tree;
 use super::work::{self, WorkDir};
-use super::{ext4, fixup};
 
 /// An imported image.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// The digest of its config.
     pub id: ImageId,
+    /// Whether the ownership fixes were made.
+    pub fixups: bool,
     /// What its config says.
     pub config: ImageConfig,
     /// The ext4 image, complete and never written again.
@@ -33,43 +36,28 @@ pub struct Image {
     _in_use: Arc<File>,
 }
 
-/// How far an import is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an image is imported.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Progress {
-    /// Another process imports the same image; its work will do.
-    Waiting,
-    /// The docker daemon sends the image: so many bytes so far.
-    Exporting {
-        /// Bytes received.
-        bytes: u64,
-    },
-    /// A compressed layer is unpacked.
-    Unpacking {
-        /// Counted from 1.
-        layer: usize,
-        /// How many there are.
-        layers: usize,
-        /// Bytes of this layer so far.
-        bytes: u64,
-    },
-    /// Files are written into the ext4 image.
-    Writing {
-        /// Bytes of content so far.
-        bytes: u64,
-        /// Bytes of content in all.
-        total: u64,
-    },
-    /// All is written; the layers' digests are still being computed.
-    Verifying,
+pub struct ImportOptions {
+    /// Whether owners and modes are changed so that an agent can work in the image: see the module's documentation. On by
+    /// default.
+    pub fixups: bool,
+    /// What the compressed layers may unpack to, in bytes, all together: more is taken for a decompression bomb. 128 GiB
+    /// by default.
+    pub max_unpacked: u64,
 }
 
-/// Is told how far an import is, and stops it by [`ControlFlow::Break`].
-pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+impl Default for ImportOptions {
+    fn default() -> Self {
+        Self { fixups: true, max_unpacked: 128 << 30 }
+    }
+}
 
-/// What a stopped import ends with.
-pub(crate) fn stop_if(answer: ControlFlow<()>) -> Result<(), ImageError> {
-    if answer.is_break() { Err(ImageError::Stopped) } else { Ok(()) }
+impl ImportOptions {
+    fn terms(&self) -> Terms {
+        Terms { fixups: self.fixups, max_unpacked: self.max_unpacked }
+    }
 }
 
 /// The cache of images below one directory. Several processes may use it at once.
@@ -99,26 +87,31 @@ impl Store {
     /// # Errors
     ///
     /// Whatever [`ImageError`] names. Nothing of the image is kept then.
-    pub fn import(&self, source: &Source, progress: OnProgress<'_>) -> Result<Image, ImageError> {
-        let origin = source.to_string();
+    pub fn import(
+        &self,
+        source: &Source,
+        options: &ImportOptions,
+        progress: OnProgress<'_>,
+    ) -> Result<Image, ImageError> {
+        let import =
+            Import { store: self, origin: source.to_string(), options, reporter: Reporter::new(progress) };
         let image = match source {
-            Source::DockerArchive(file) => {
-                self.import_archived(&archive::open(file, Table::Docker)?, &origin, progress)
-            }
+            Source::DockerArchive(file) => import.archived(&archive::open(file, Table::Docker)?),
             Source::OciArchive(file) | Source::OciLayout(file) => {
-                self.import_archived(&archive::open(file, Table::Oci)?, &origin, progress)
+                import.archived(&archive::open(file, Table::Oci)?)
             }
-            Source::DockerDaemon(name) => self.import_from_daemon(name, &origin, progress),
+            Source::DockerDaemon(name) => import.exported_by_daemon(name),
         }?;
-        self.note_use(&image, &origin);
+        self.note_use(&image, &import.origin);
         Ok(image)
     }
 
     /// Notes when the image was used, and where it came from. What can't be noted is no reason not to use it.
     fn note_use(&self, image: &Image, origin: &str) {
-        let dir = self.images.join(image.id.to_string());
+        let key = ImageKey { id: image.id, fixups: image.fixups };
+        let dir = self.place(key);
         let noted = record::touch(&dir).and_then(|()| {
-            let lock = work::lock_file(&self.lock_path(image.id))?;
+            let lock = work::lock_file(&self.lock_path(key))?;
             work::lock(&lock)?;
             let mut record = Record::read(&dir);
             if record.add_source(origin) { record.write(&dir) } else { Ok(()) }
@@ -129,15 +122,12 @@ impl Store {
     }
 
     /// The image with this ID, if it is in the cache, whole.
-    ///
-    /// # Errors
-    ///
-    /// Never for an image that is absent or damaged; that is `None`.
-    pub fn get(&self, id: ImageId) -> Option<Image> {
-        let dir = self.images.join(id.to_string());
+    pub fn get(&self, key: impl Into<ImageKey>) -> Option<Image> {
+        let key = key.into();
+        let dir = self.place(key);
         let base = dir.join("base.ext4");
         let json = fs::read(dir.join("config.json")).ok()?;
-        if ImageId::of(&json) != id {
+        if ImageId::of(&json) != key.id {
             log::warn!("the config in {} was changed: the image is imported again", dir.display());
             return None;
         }
@@ -149,7 +139,13 @@ impl Store {
             }
         };
         let config = ImageConfig::parse(&json).ok()?;
-        Some(Image { id, config, base, cached: true, _in_use: Arc::new(in_use) })
+        let ImageKey { id, fixups } = key;
+        Some(Image { id, fixups, config, base, cached: true, _in_use: Arc::new(in_use) })
+    }
+
+    /// Where an image is, or would be.
+    pub(super) fn place(&self, key: ImageKey) -> PathBuf {
+        self.images.join(key.to_string())
     }
 
     /// Where the images are.
@@ -158,151 +154,8 @@ impl Store {
     }
 
     /// Held while an image is imported or removed.
-    pub(super) fn lock_path(&self, id: ImageId) -> PathBuf {
-        self.images.join("locks").join(id.to_string())
-    }
-
-    fn import_from_daemon(
-        &self,
-        name: &str,
-        origin: &str,
-        progress: OnProgress<'_>,
-    ) -> Result<Image, ImageError> {
-        let daemon = Daemon::connect()?;
-        let inspected = daemon.inspect(name)?;
-        archive::check_platform(&inspected.os, &inspected.architecture)?;
-        // With the containerd image store the daemon's ID is a manifest's digest, and a note of ours says to which config
-        // it led.
-        let note = self.images.join("daemon").join(inspected.id.to_string());
-        let noted = fs::read_to_string(&note).ok().and_then(|id| id.trim().parse().ok());
-        if let Some(image) = self.get(inspected.id).or_else(|| self.get(noted?)) {
-            return Ok(image);
-        }
-        let work = self.work_dir()?;
-        // It goes with the work directory. It has a name, since an archive is read from a path.
-        let path = work.path().join("export.tar");
-        let mut file = File::create_new(&path).map_err(|error| self.io("create", &path, error))?;
-        daemon.export(name, inspected.id, &mut file, &self.cache_dir, &mut |bytes| {
-            progress(Progress::Exporting { bytes })
-        })?;
-        drop(file);
-        let archived = archive::open(&path.into(), Table::Docker)?;
-        let image = self.import_archived(&archived, origin, progress)?;
-        if image.id != inspected.id {
-            let written = tempfile::NamedTempFile::new_in(work.path()).and_then(|file| {
-                fs::write(file.path(), image.id.to_string())?;
-                file.persist(&note).map_err(|error| error.error)
-            });
-            drop(written.map_err(|error| self.io("write", &note, error))?);
-        }
-        Ok(image)
-    }
-
-    fn import_archived(
-        &self,
-        archived: &Archived,
-        origin: &str,
-        progress: OnProgress<'_>,
-    ) -> Result<Image, ImageError> {
-        let id = archived.id;
-        if let Some(image) = self.get(id) {
-            return Ok(image);
-        }
-        let lock_path = self.lock_path(id);
-        let mut stopped = ControlFlow::Continue(());
-        let locked = work::lock_file(&lock_path).and_then(|file| {
-            if !work::try_lock(&file)? {
-                stopped = progress(Progress::Waiting);
-                if stopped.is_continue() {
-                    work::lock(&file)?;
-                }
-            }
-            Ok(file)
-        });
-        let lock = locked.map_err(|error| self.io("lock", &lock_path, error))?;
-        stop_if(stopped)?;
-        // Whoever had the lock may have imported it.
-        if let Some(image) = self.get(id) {
-            return Ok(image);
-        }
-        let work = self.work_dir()?;
-        let new = work.path().join("image");
-        work::make_dir(&new).map_err(|error| self.io("create", &new, error))?;
-        let fixups = self.build(archived, &work, &new, progress)?;
-        Record::new(origin, fixups).write(&new).map_err(|error| self.io("write", &new, error))?;
-
-        let place = self.images.join(id.to_string());
-        // Something damaged may be there; it goes with the work directory.
-        if place.exists() {
-            fs::rename(&place, work.path().join("damaged"))
-                .map_err(|error| self.io("replace", &place, error))?;
-        }
-        fs::rename(&new, &place).map_err(|error| self.io("create", &place, error))?;
-        let base = place.join("base.ext4");
-        let in_use = open_for_use(&base).map_err(|error| self.io("read", &base, error))?;
-        drop(lock);
-        Ok(Image { id, config: archived.config.clone(), base, cached: false, _in_use: Arc::new(in_use) })
-    }
-
-    /// Writes `base.ext4` and `config.json` into `new`. Returns what was changed of the image.
-    fn build(
-        &self,
-        archived: &Archived,
-        work: &WorkDir,
-        new: &Path,
-        progress: OnProgress<'_>,
-    ) -> Result<Vec<String>, ImageError> {
-        let base = new.join("base.ext4");
-        let stop = AtomicBool::new(false);
-        let fixups = std::thread::scope(|scope| {
-            let mut hashes = Vec::new();
-            let written = (|| -> Result<Vec<String>, ImageError> {
-                let mut plain = Vec::new();
-                let layers = archived.layers.len();
-                for (i, layer) in archived.layers.iter().enumerate() {
-                    let region = layer.plain(work.path(), &self.cache_dir, &mut |bytes| {
-                        progress(Progress::Unpacking { layer: i + 1, layers, bytes })
-                    })?;
-                    hashes.push((layer, layer.start_hash(&region, &stop, scope)));
-                    plain.push(region);
-                }
-                let mut tree = Tree::default();
-                for (i, (layer, region)) in archived.layers.iter().zip(&plain).enumerate() {
-                    layer.apply(region, i, &mut tree)?;
-                }
-                let fixups = fixup::apply(&mut tree, &plain, archived.config.user.as_deref())?;
-                ext4::write(&tree, archived.id, &plain, &base, &self.cache_dir, &mut |bytes, total| {
-                    progress(Progress::Writing { bytes, total })
-                })?;
-                Ok(fixups)
-            })();
-            let fixups = match written {
-                Ok(fixups) => fixups,
-                Err(error) => {
-                    // A damaged layer is the cause of whatever follows from it, so it is what should be told. But a large
-                    // layer is not hashed to its end only for that.
-                    stop.store(true, Ordering::Relaxed);
-                    for (layer, hash) in hashes {
-                        match layer.check_hash(hash) {
-                            Err(wrong @ ImageError::WrongDigest { .. }) => return Err(wrong),
-                            _ => continue,
-                        }
-                    }
-                    return Err(error);
-                }
-            };
-            if progress(Progress::Verifying).is_break() {
-                stop.store(true, Ordering::Relaxed);
-                return Err(ImageError::Stopped);
-            }
-            hashes.into_iter().try_for_each(|(layer, hash)| layer.check_hash(hash))?;
-            Ok(fixups)
-        })?;
-        fs::set_permissions(&base, Permissions::from_mode(0o400))
-            .map_err(|error| self.io("write-protect", &base, error))?;
-        let config = new.join("config.json");
-        fs::write(&config, &archived.config_json).map_err(|error| self.io("write", &config, error))?;
-        Ok(fixups)
+    pub(super) fn lock_path(&self, key: ImageKey) -> PathBuf {
+        self.images.join("locks").join(key.to_string())
     }
 
     pub(super) fn work_dir(&self) -> Result<WorkDir, ImageError> {
@@ -312,6 +165,135 @@ impl Store {
 
     pub(super) fn io(&self, action: &'static str, path: &Path, error: io::Error) -> ImageError {
         ImageError::io(action, path, &self.cache_dir, error)
+    }
+}
+
+/// One import.
+struct Import<'a> {
+    store: &'a Store,
+    origin: String,
+    options: &'a ImportOptions,
+    reporter: Reporter<'a>,
+}
+
+impl Import<'_> {
+    fn key(&self, id: ImageId) -> ImageKey {
+        ImageKey { id, fixups: self.options.fixups }
+    }
+
+    fn archived(&self, archived: &Archived) -> Result<Image, ImageError> {
+        let key = self.key(archived.id);
+        self.once(key, || {
+            let making = Making::begin(self.store)?;
+            let built = build::build(archived, self.options.terms(), making.disk(), &self.reporter)?;
+            making.complete(key, &archived.config, &archived.config_json, built, &self.origin)
+        })
+    }
+
+    fn exported_by_daemon(&self, name: &str) -> Result<Image, ImageError> {
+        let inspected = Daemon::connect()?.inspect(name)?;
+        archive::check_platform(&inspected.os, &inspected.architecture)?;
+        // With the containerd image store the daemon's ID is a manifest's digest, and a note of ours says to which config
+        // it led.
+        let note = self.store.images.join("daemon").join(inspected.id.to_string());
+        let noted = fs::read_to_string(&note).ok().and_then(|id| id.trim().parse().ok());
+        if let Some(image) = noted.and_then(|id| self.store.get(self.key(id))) {
+            return Ok(image);
+        }
+        self.once(self.key(inspected.id), || self.exported(name, &inspected, &note))
+    }
+
+    fn exported(&self, name: &str, inspected: &Inspected, note: &Path) -> Result<Image, ImageError> {
+        let making = Making::begin(self.store)?;
+        let exported = export::build(name, inspected, self.options.terms(), making.disk(), &self.reporter)?;
+        let complete = |making: Making<'_>| {
+            let key = self.key(exported.id);
+            making.complete(key, &exported.config, &exported.config_json, exported.built, &self.origin)
+        };
+        if exported.id == inspected.id {
+            return complete(making);
+        }
+        let written = tempfile::NamedTempFile::new_in(making.work.path()).and_then(|file| {
+            fs::write(file.path(), exported.id.to_string())?;
+            file.persist(note).map_err(|error| error.error)
+        });
+        drop(written.map_err(|error| self.store.io("write", note, error))?);
+        self.once(self.key(exported.id), || complete(making))
+    }
+
+    /// Finds the image, or makes it while no other process does.
+    fn once(
+        &self,
+        key: ImageKey,
+        make: impl FnOnce() -> Result<Image, ImageError>,
+    ) -> Result<Image, ImageError> {
+        if let Some(image) = self.store.get(key) {
+            return Ok(image);
+        }
+        let lock_path = self.store.lock_path(key);
+        let mut stopped = Ok(());
+        let locked = work::lock_file(&lock_path).and_then(|file| {
+            if !work::try_lock(&file)? {
+                stopped = self.reporter.tell(Progress::Waiting);
+                if stopped.is_ok() {
+                    work::lock(&file)?;
+                }
+            }
+            Ok(file)
+        });
+        let _lock = locked.map_err(|error| self.store.io("lock", &lock_path, error))?;
+        stopped?;
+        // Whoever had the lock may have imported it.
+        self.store.get(key).map_or_else(make, Ok)
+    }
+}
+
+/// An image in a directory that is not its place yet. It goes away unless it is completed.
+struct Making<'a> {
+    store: &'a Store,
+    work: WorkDir,
+    dir: PathBuf,
+    base: PathBuf,
+}
+
+impl<'a> Making<'a> {
+    fn begin(store: &'a Store) -> Result<Self, ImageError> {
+        let work = store.work_dir()?;
+        let dir = work.path().join("image");
+        work::make_dir(&dir).map_err(|error| store.io("create", &dir, error))?;
+        Ok(Self { store, work, base: dir.join("base.ext4"), dir })
+    }
+
+    fn disk(&self) -> Disk<'_> {
+        Disk { path: &self.base, cache_dir: &self.store.cache_dir }
+    }
+
+    /// Puts the image into its place, in one step.
+    fn complete(
+        self,
+        key: ImageKey,
+        config: &ImageConfig,
+        config_json: &[u8],
+        built: Built,
+        origin: &str,
+    ) -> Result<Image, ImageError> {
+        let Self { store, work, dir, base } = self;
+        fs::set_permissions(&base, Permissions::from_mode(0o400))
+            .map_err(|error| store.io("write-protect", &base, error))?;
+        let json = dir.join("config.json");
+        fs::write(&json, config_json).map_err(|error| store.io("write", &json, error))?;
+        Record::new(origin, built).write(&dir).map_err(|error| store.io("write", &dir, error))?;
+        let place = store.place(key);
+        // Something damaged may be there; it goes with the work directory.
+        if place.exists() {
+            fs::rename(&place, work.path().join("damaged"))
+                .map_err(|error| store.io("replace", &place, error))?;
+        }
+        fs::rename(&dir, &place).map_err(|error| store.io("create", &place, error))?;
+        let base = place.join("base.ext4");
+        let in_use = open_for_use(&base).map_err(|error| store.io("read", &base, error))?;
+        let ImageKey { id, fixups } = key;
+        Ok(Image { id, fixups, config: config.clone(), base, cached: false, _in_use: Arc::new(in_use) })
     }
 }
 

@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 
+use super::layer::{Brought, Entries};
 use super::tarball::{Entry, Kind};
 
 /// The file system's limits on names; the kernel's on paths.
@@ -56,12 +57,8 @@ pub(crate) struct Meta {
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     Dir(BTreeMap<Box<[u8]>, NodeId>),
-    /// The content lies in a layer.
-    File {
-        layer: usize,
-        offset: u64,
-        size: u64,
-    },
+    /// The number of its content.
+    File(usize),
     Symlink(Box<[u8]>),
     Char {
         major: u32,
@@ -93,6 +90,7 @@ fn implied(mtime: (i64, u32)) -> Meta {
 }
 
 /// What a whiteout hides.
+#[derive(Clone, Debug)]
 pub(crate) enum Whiteout {
     /// `.wh.NAME`: NAME beside it.
     Name(Box<[u8]>),
@@ -172,6 +170,23 @@ impl Tree {
         if let Body::Dir(children) = &mut self.nodes[dir].body {
             children.insert(name.into(), node);
         }
+    }
+
+    /// All nodes that have a name, each once.
+    pub(crate) fn reachable(&self) -> Vec<NodeId> {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut all = Vec::new();
+        let mut todo = vec![ROOT];
+        while let Some(id) = todo.pop() {
+            if std::mem::replace(&mut seen[id], true) {
+                continue;
+            }
+            if let Body::Dir(children) = &self.nodes[id].body {
+                todo.extend(children.values());
+            }
+            all.push(id);
+        }
+        all
     }
 
     pub(crate) fn is_dir(&self, id: NodeId) -> bool {
@@ -269,8 +284,8 @@ impl Tree {
         self.directory(&parts, Some((0, 0))).ok()?
     }
 
-    /// Takes away what a whiteout hides. To be called for all whiteouts of a layer before its entries.
-    pub(crate) fn hide(&mut self, parents: &[&[u8]], whiteout: &Whiteout) -> Result<(), Reason> {
+    /// Takes away what a whiteout hides.
+    fn hide(&mut self, parents: &[&[u8]], whiteout: &Whiteout) -> Result<(), Reason> {
         // What is not there need not be hidden.
         let Some(dir) = self.directory(parents, None)? else { return Ok(()) };
         if let Body::Dir(children) = &mut self.nodes[dir].body {
@@ -283,14 +298,28 @@ impl Tree {
         Ok(())
     }
 
-    /// Puts in an entry of layer number `layer`, whose path is `parts`.
-    pub(crate) fn put(&mut self, layer: usize, entry: &Entry, parts: &[&[u8]]) -> Result<(), Reason> {
+    /// Merges a layer into what the layers below it left. An error names the entry.
+    pub(crate) fn apply(&mut self, layer: Entries) -> Result<(), (Vec<u8>, Reason)> {
+        for (dir, whiteout) in layer.whiteouts {
+            let hidden = components(&dir).and_then(|parents| self.hide(&parents, &whiteout));
+            hidden.map_err(|reason| (dir, reason))?;
+        }
+        for Brought { mut entry, content } in layer.entries {
+            let path = std::mem::take(&mut entry.path);
+            let put = components(&path).and_then(|parts| self.put(entry, content, &parts));
+            put.map_err(|reason| (path, reason))?;
+        }
+        Ok(())
+    }
+
+    /// Puts in an entry whose path is `parts`.
+    fn put(&mut self, entry: Entry, content: Option<usize>, parts: &[&[u8]]) -> Result<(), Reason> {
         let meta = Meta {
             mode: entry.mode,
             uid: entry.uid,
             gid: entry.gid,
             mtime: entry.mtime,
-            xattrs: entry.xattrs.clone(),
+            xattrs: entry.xattrs,
         };
         let Some((name, parents)) = parts.split_last() else {
             // "./" describes the root directory; nothing else may stand in its place.
@@ -324,7 +353,7 @@ impl Tree {
                 }
                 Body::Dir(BTreeMap::new())
             }
-            Kind::File => Body::File { layer, offset: entry.offset, size: entry.size },
+            Kind::File => Body::File(content.ok_or("a file without a content")?),
             Kind::Symlink => Body::Symlink(symlink_target(&entry.link)?),
             Kind::Char { major, minor } => Body::Char { major, minor },
             Kind::Block { major, minor } => Body::Block { major, minor },

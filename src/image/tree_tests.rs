@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::Write;
 
+use super::blob::Blob;
 use super::config::ImageId;
 use super::error::ImageError;
-use super::layer::Layer;
+use super::layer::{Layer, entry_error};
 use super::region::Region;
 use super::tree::{Body, ROOT, Tree};
 
@@ -60,12 +61,16 @@ fn region(bytes: &[u8]) -> Region {
 /// Everything in the merged tree: directories with a `/`, files with `=content`, symlinks with `->target`.
 fn merge(layers: Vec<Tar>) -> Result<Vec<String>, ImageError> {
     let mut tree = Tree::default();
-    let mut regions = Vec::new();
+    let mut contents = Vec::new();
     for (number, tar) in layers.into_iter().enumerate() {
-        let blob = tar.region();
-        let layer = Layer { name: format!("layer {number}"), diff_id: ImageId::of(b""), blob: blob.clone() };
-        layer.apply(&blob, number, &mut tree)?;
-        regions.push(blob);
+        let plain = tar.region();
+        let name = format!("layer {number}");
+        let layer = Layer { name: name.clone(), diff_id: ImageId::of(b""), blob: Blob::Local(plain.clone()) };
+        let entries = layer.index(&plain, &mut |entry, _| {
+            contents.push(plain.part(entry.offset, entry.shape.stored).unwrap());
+            Ok(contents.len() - 1)
+        })?;
+        tree.apply(entries).map_err(|(path, reason)| entry_error(&name, &path, reason))?;
     }
     let mut lines = Vec::new();
     let mut todo = vec![(ROOT, String::new())];
@@ -78,8 +83,8 @@ fn merge(layers: Vec<Tar>) -> Result<Vec<String>, ImageError> {
                     lines.push(format!("{path}/"));
                     todo.push((*child, format!("{path}/")));
                 }
-                Body::File { layer, offset, size } => {
-                    let content = regions[*layer].part(*offset, *size).unwrap().read_all().unwrap();
+                Body::File(number) => {
+                    let content = contents[*number].read_all().unwrap();
                     lines.push(format!("{path}={}", String::from_utf8(content).unwrap()));
                 }
                 Body::Symlink(target) => lines.push(format!("{path}->{}", String::from_utf8_lossy(target))),

@@ -2,7 +2,7 @@
 
 use super::guest::{self, Machine, Surroundings, import};
 use super::{Interrupt, LaunchError, Process, Timings};
-use crate::image::{Progress, Source, Store};
+use crate::image::{ImportOptions, Progress, Source, Store};
 use crate::state::{self, StateDir};
 use crate::vm::AllowRule;
 use crate::vm::agent::ExitStatus;
@@ -12,6 +12,8 @@ use crate::vm::agent::ExitStatus;
 pub struct BareRun {
     /// The image.
     pub image: Source,
+    /// How it is imported.
+    pub import: ImportOptions,
     /// The VM's name; a random one if not given.
     pub name: Option<String>,
     /// Its size.
@@ -35,7 +37,7 @@ pub fn run_bare(
     // Before anything takes time.
     run.process.terminal_size()?;
     let store = Store::open(&state::cache_root()?)?;
-    let image = timings.measure("image", || import(&store, &run.image, interrupt, on_progress));
+    let image = timings.measure("image", || import(&store, &run.image, &run.import, interrupt, on_progress));
     interrupt.check()?;
     let image = image?;
     let state = StateDir::create(run.name.as_deref(), "vm")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::guest::{self, Machine, Surroundings, import};
 use super::{Interrupt, LaunchError, Process, Timings};
 use crate::bundle::{Bundle, BundleError, BundleSpec, Docker};
-use crate::image::{ImageError, Progress, Source, Store};
+use crate::image::{ImageError, ImportOptions, Progress, Source, Store};
 use crate::state::{self, StateDir};
 use crate::vm::AllowRule;
 use crate::vm::agent::ExitStatus;
@@ -20,6 +20,8 @@ const BUNDLE_READY_LIMIT: Duration = Duration::from_secs(60);
 pub struct BottleRun {
     /// The image of the guest.
     pub image: Source,
+    /// How it is imported.
+    pub import: ImportOptions,
     /// The bottle's name; a random one if not given.
     pub name: Option<String>,
     /// The VM's size.
@@ -70,7 +72,7 @@ pub fn run_bottle(
     let (image, bundle) = thread::scope(|scope| {
         let importing = thread::Builder::new().name("image".to_owned()).spawn_scoped(scope, || {
             let start = Instant::now();
-            let imported = import(&store, &run.image, interrupt, on_progress);
+            let imported = import(&store, &run.image, &run.import, interrupt, on_progress);
             if imported.is_err() {
                 interrupt.abandon();
             }

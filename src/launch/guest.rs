@@ -6,7 +6,7 @@ use super::attach::attach;
 use super::interrupt::{Interrupt, Target};
 use super::terminal::RawTerminal;
 use super::{LaunchError, Process, Timings};
-use crate::image::{Image, ImageError, Progress, Source, Store};
+use crate::image::{Image, ImageError, ImportOptions, Progress, Source, Store};
 use crate::state::StateDir;
 use crate::vm::agent::ExitStatus;
 use crate::vm::{AllowRule, Starting, VmConfig, create_overlay};
@@ -33,10 +33,11 @@ pub(super) struct Surroundings {
 pub(super) fn import(
     store: &Store,
     source: &Source,
+    options: &ImportOptions,
     interrupt: &Interrupt,
     on_progress: &mut dyn FnMut(Progress),
 ) -> Result<Image, ImageError> {
-    store.import(source, &mut |progress| {
+    store.import(source, options, &mut |progress| {
         on_progress(progress);
         if interrupt.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
