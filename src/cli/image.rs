@@ -29,8 +29,8 @@ pub(super) enum ImageVerb {
 /// Import an image into the cache, and print its ID.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// The image: docker-archive:PATH[:NAME], oci-archive:PATH[:NAME], oci:DIRECTORY[:NAME], docker-daemon:NAME, a path, or
-    /// a name in the local docker daemon.
+    /// The image: docker-archive:PATH[:NAME], oci-archive:PATH[:NAME], oci:DIRECTORY[:NAME], docker-daemon:NAME,
+    /// docker://[HOST[:PORT]/]NAME[:TAG][@DIGEST], a path, or a name in the local docker daemon or else in its registry.
     image: String,
     #[command(flatten)]
     flags: ImportFlags,

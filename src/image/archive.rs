@@ -9,25 +9,19 @@
 //!
 //! The config's name is its digest in all three forms, and is checked; layers are checked by the `diff_ids` in the config.
 
-use std::collections::HashMap;
-
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::blob::Blob;
-use super::config::{ImageConfig, ImageId, guest_architecture};
+use super::config::{ImageConfig, ImageId};
 use super::error::ImageError;
 use super::layer::Layer;
+use super::manifest::{Descriptor, MAX_JSON, MAX_NESTING, Manifest, check_platform, for_guest};
 use super::members::Members;
 use super::region::Region;
 use super::source::ImageFile;
 
-/// The largest manifest or config that is read. Docker's own limit for a manifest is 4 MiB.
-pub(crate) const MAX_JSON: u64 = 4 << 20;
-/// How many indexes may lie within each other.
-const MAX_NESTING: usize = 4;
-
-/// An image in an archive.
+/// An image with its layers where they are stored: in an archive, or in a registry.
 #[derive(Debug)]
 pub(crate) struct Archived {
     pub(crate) id: ImageId,
@@ -36,6 +30,35 @@ pub(crate) struct Archived {
     pub(crate) config_json: Vec<u8>,
     /// From the bottom up.
     pub(crate) layers: Vec<Layer>,
+}
+
+impl Archived {
+    /// Puts together what a manifest names: the config, whose digest is known to be right, and the layers from the bottom up.
+    pub(crate) fn new(
+        config_json: Vec<u8>,
+        blobs: Vec<Blob>,
+        damaged: impl Fn(String) -> ImageError,
+    ) -> Result<Self, ImageError> {
+        let config = ImageConfig::parse(&config_json)
+            .map_err(|reason| damaged(format!("the image's config: {reason}")))?;
+        check_platform(&config.os, &config.architecture)?;
+        let count = blobs.len();
+        if config.diff_ids.len() != count {
+            let promised = config.diff_ids.len();
+            return Err(damaged(format!("{count} layers, where the config has digests for {promised}")));
+        }
+        let layers = blobs
+            .into_iter()
+            .zip(&config.diff_ids)
+            .enumerate()
+            .map(|(i, (blob, diff_id))| Layer {
+                name: format!("layer {} of {count} (sha256:{diff_id})", i + 1),
+                diff_id: *diff_id,
+                blob,
+            })
+            .collect();
+        Ok(Self { id: ImageId::of(&config_json), config, config_json, layers })
+    }
 }
 
 struct Archive<'a> {
@@ -53,45 +76,6 @@ pub(crate) struct DockerManifest {
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) layers: Option<Vec<String>>,
-}
-
-/// An OCI index or image manifest: which one is told by what it has.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OciManifest {
-    #[serde(default)]
-    manifests: Option<Vec<Descriptor>>,
-    #[serde(default)]
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Option<Vec<Descriptor>>,
-}
-
-#[derive(Deserialize, Clone)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    digest: String,
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    platform: Option<Platform>,
-    #[serde(default)]
-    annotations: Option<HashMap<String, String>>,
-}
-
-impl Descriptor {
-    /// What the image may be asked for by.
-    fn names(&self) -> Vec<String> {
-        let annotation = |name| self.annotations.as_ref().and_then(|all| all.get(name)).cloned();
-        let named = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
-        named.into_iter().filter_map(annotation).chain([self.digest.clone()]).collect()
-    }
-}
-
-#[derive(Deserialize, Clone)]
-struct Platform {
-    architecture: String,
-    os: String,
 }
 
 /// Which of an archive's two tables of contents to trust, where docker 25 has written both.
@@ -152,32 +136,15 @@ impl Archive<'_> {
     }
 
     /// The one image manifest for this platform that an index leads to, or the manifest that `bytes` already are.
-    fn oci_manifest(&self, bytes: &[u8], name: &str, depth: usize) -> Result<OciManifest, ImageError> {
-        let manifest: OciManifest = self.json(name, bytes)?;
+    fn oci_manifest(&self, bytes: &[u8], name: &str, depth: usize) -> Result<Manifest, ImageError> {
+        let manifest: Manifest = self.json(name, bytes)?;
         let Some(all) = &manifest.manifests else { return Ok(manifest) };
         if depth >= MAX_NESTING {
             return Err(self.damaged(format!("more than {MAX_NESTING} indexes within each other")));
         }
-        // Attestations that buildkit adds are for the platform "unknown".
-        let real = |descriptor: &&Descriptor| {
-            descriptor.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
-        };
-        let ours = |descriptor: &&Descriptor| {
-            descriptor.platform.as_ref().is_none_or(|platform| {
-                platform.os == "linux" && platform.architecture == guest_architecture()
-            })
-        };
-        let candidates: Vec<&Descriptor> = all.iter().filter(real).filter(ours).collect();
+        let candidates = for_guest(all)?;
         if candidates.is_empty() {
-            let platforms: Vec<_> = all
-                .iter()
-                .filter_map(|d| d.platform.as_ref())
-                .map(|platform| format!("{}/{}", platform.os, platform.architecture))
-                .collect();
-            if platforms.is_empty() {
-                return Err(self.no_archive(format!("{name} names no image")));
-            }
-            return Err(wrong_platform(platforms.join(", ")));
+            return Err(self.no_archive(format!("{name} names no image")));
         }
         // Names are given in the outermost index; what lies in it is chosen by platform.
         let descriptor = if depth == 0 {
@@ -192,7 +159,7 @@ impl Archive<'_> {
         self.oci_manifest(&bytes, &name, depth + 1)
     }
 
-    fn oci_image(&self, manifest: OciManifest) -> Result<Archived, ImageError> {
+    fn oci_image(&self, manifest: Manifest) -> Result<Archived, ImageError> {
         let config =
             manifest.config.ok_or_else(|| self.damaged("the image manifest names no config".into()))?;
         let (_, config_json) = self.blob(&config.digest)?;
@@ -208,14 +175,8 @@ impl Archive<'_> {
 
     fn layer_name(&self, layer: &Descriptor) -> Result<String, ImageError> {
         let (name, _) = self.blob_name(&layer.digest)?;
-        let media_type = layer.media_type.as_deref().unwrap_or_default();
-        // Windows' base layers, whose licence keeps them out of registries and archives.
-        let elsewhere = media_type.contains(".foreign.") || media_type.contains(".nondistributable.");
-        if elsewhere && self.members.find(&name)?.is_none() {
-            return Err(ImageError::Layer {
-                layer: format!("layer {}", layer.digest),
-                reason: format!("it is not distributed with the image ({media_type})"),
-            });
+        if layer.is_elsewhere() && self.members.find(&name)?.is_none() {
+            return Err(layer.not_distributed());
         }
         Ok(name)
     }
@@ -234,29 +195,11 @@ impl Archive<'_> {
                 actual: id.to_string(),
             });
         }
-        let config = ImageConfig::parse(&config_json)
-            .map_err(|reason| self.damaged(format!("the image's config: {reason}")))?;
-        check_platform(&config.os, &config.architecture)?;
-        if config.diff_ids.len() != layer_names.len() {
-            return Err(self.damaged(format!(
-                "{} layers, where the config has digests for {}",
-                layer_names.len(),
-                config.diff_ids.len()
-            )));
-        }
-        let layers = layer_names
+        let blobs = layer_names
             .iter()
-            .zip(&config.diff_ids)
-            .enumerate()
-            .map(|(i, (name, diff_id))| {
-                Ok(Layer {
-                    name: format!("layer {} of {} (sha256:{diff_id})", i + 1, layer_names.len()),
-                    diff_id: *diff_id,
-                    blob: Blob::Local(self.member(name)?),
-                })
-            })
+            .map(|name| self.member(name).map(Blob::Local))
             .collect::<Result<_, ImageError>>()?;
-        Ok(Archived { id, config, config_json, layers })
+        Archived::new(config_json, blobs, |reason| self.damaged(reason))
     }
 
     fn blob_name(&self, digest: &str) -> Result<(String, ImageId), ImageError> {
@@ -330,19 +273,6 @@ impl Archive<'_> {
     fn several(&self, names: impl Iterator<Item = String>) -> ImageError {
         ImageError::SeveralImages { path: self.members.path().to_owned(), names: names.collect() }
     }
-}
-
-/// Refuses an image that the guest can't run.
-pub(crate) fn check_platform(os: &str, architecture: &str) -> Result<(), ImageError> {
-    if os == "linux" && architecture == guest_architecture() {
-        return Ok(());
-    }
-    let or_unknown = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
-    Err(wrong_platform(format!("{}/{}", or_unknown(os), or_unknown(architecture))))
-}
-
-fn wrong_platform(image: String) -> ImageError {
-    ImageError::WrongPlatform { image, guest: format!("linux/{}", guest_architecture()) }
 }
 
 /// Whether both name one image. Docker leaves out the registry `docker.io`, its `library/`, and the tag `latest`.

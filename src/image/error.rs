@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::registry::RegistryError;
+
 /// Why an image could not be imported. [`ImageError::hint`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -167,9 +169,26 @@ pub enum ImageError {
         /// The daemon's words.
         message: String,
     },
+    /// An image could not be had from its registry.
+    #[error(transparent)]
+    Registry(Box<RegistryError>),
+    /// A name without a transport that is neither in the docker daemon nor in its registry.
+    #[error("{daemon}; and {registry}")]
+    Nowhere {
+        /// What the daemon says.
+        daemon: Box<ImageError>,
+        /// What the registry says.
+        registry: Box<ImageError>,
+    },
     /// Whoever asked for the import stopped it.
     #[error("the import was stopped")]
     Stopped,
+}
+
+impl From<RegistryError> for ImageError {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
+    }
 }
 
 impl ImageError {
@@ -177,8 +196,8 @@ impl ImageError {
     pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::BadName { .. } => {
-                "name an image as docker-archive:PATH (written by docker save), oci-archive:PATH, oci:DIRECTORY, or \
-                 docker-daemon:NAME[:TAG]"
+                "name an image as docker-archive:PATH (written by docker save), oci-archive:PATH, oci:DIRECTORY, \
+                 docker-daemon:NAME[:TAG] or docker://[HOST/]NAME[:TAG]"
             }
             Self::UnsupportedTransport { .. } => {
                 "get the image into the local docker daemon (docker pull, or skopeo copy … docker-daemon:NAME:TAG), \
@@ -216,6 +235,8 @@ impl ImageError {
             Self::NotInDaemon(_) => {
                 "docker images lists what is there; docker pull fetches; for a file, write docker-archive:PATH"
             }
+            Self::Registry(error) => return error.hint(),
+            Self::Nowhere { registry, .. } => return registry.hint(),
             _ => return None,
         })
     }

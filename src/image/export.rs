@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bytes::Bytes;
 
-use super::archive::{self, DockerManifest, MAX_JSON};
+use super::archive::DockerManifest;
 use super::build::{Builder, Built, Terms, large_enough, merge};
 use super::config::{ImageConfig, ImageId};
 use super::daemon::{Daemon, Inspected};
@@ -22,6 +22,7 @@ use super::error::ImageError;
 use super::ext4::Disk;
 use super::input::{ChunkReader, Chunks, DEPTH, Input};
 use super::layer::{Entries, Unpacked, fail};
+use super::manifest::{MAX_JSON, check_platform};
 use super::members::{beside, normal};
 use super::report::{Report, wait};
 use super::tarball::{Headers, Kind, TarError};
@@ -304,7 +305,7 @@ impl<'a> Archive<'a> {
         let json = json.ok_or_else(|| self.error(format!("it did not send the config {name}")))?;
         let config = ImageConfig::parse(json)
             .map_err(|reason| self.error(format!("the image's config that it sent: {reason}")))?;
-        archive::check_platform(&config.os, &config.architecture)?;
+        check_platform(&config.os, &config.architecture)?;
         Ok((ImageId::of(json), config, json.clone()))
     }
 }

@@ -16,6 +16,7 @@ use super::config::{ImageConfig, ImageId};
 use super::error::ImageError;
 use super::key::ImageKey;
 use super::record::{self, Record};
+use super::registry::Reference;
 use super::store::Store;
 use super::work;
 
@@ -186,8 +187,13 @@ impl Store {
     }
 }
 
-/// `docker-daemon:debian:12` is meant by `debian:12` too, and `docker-archive:/a/b.tar` by `/a/b.tar`.
+/// `docker-daemon:debian:12` and `docker://docker.io/library/debian:12` are meant by `debian:12` too, and
+/// `docker-archive:/a/b.tar` by `/a/b.tar`.
 fn is_source(source: &str, name: &str) -> bool {
+    if let Some(reference) = source.strip_prefix("docker://") {
+        let name = name.strip_prefix("docker://").unwrap_or(name);
+        return name.parse::<Reference>().is_ok_and(|name| name.to_string() == reference);
+    }
     let bare = ["docker-daemon:", "docker-archive:", "oci-archive:", "oci:"]
         .iter()
         .find_map(|transport| source.strip_prefix(transport));
@@ -226,5 +232,8 @@ mod tests {
         assert!(is_source("docker-daemon:debian:12", "docker-daemon:debian:12"));
         assert!(is_source("oci:/a:b", "/a:b"));
         assert!(!is_source("docker-daemon:debian:12", "debian"));
+        let hub = "docker://docker.io/library/debian:latest";
+        assert!(["debian", "docker://debian", hub].iter().all(|name| is_source(hub, name)));
+        assert!(!is_source(hub, "debian:12") && !is_source(hub, "/a/b.tar"));
     }
 }

@@ -25,6 +25,7 @@ use super::config::ImageId;
 use super::error::ImageError;
 use super::input::{CHUNK, ChunkReader, Chunks, DEPTH, Input, Pieces};
 use super::region::{READ_AHEAD, Region};
+use super::registry::RegistryError;
 use super::report::{Awaited, Report};
 use super::tarball::{Entry, Headers, Kind, TarError};
 use super::tree::{Whiteout, components, whiteout};
@@ -84,7 +85,7 @@ const MAGIC: usize = 6;
 impl Layer {
     /// The layer's own file, if it is plain and lies in one.
     pub(crate) fn plain(&self) -> Result<Option<Region>, ImageError> {
-        let Blob::Local(region) = &self.blob;
+        let Blob::Local(region) = &self.blob else { return Ok(None) };
         let mut start = [0; MAGIC];
         let len = region.read_at(&mut start, 0).map_err(|error| from_io(&self.name, error))?;
         let plain = matches!(compression(&start[..len]), Ok(Compression::None));
@@ -264,7 +265,7 @@ fn unpack(source: Counted, layer: &str, room: &Room, send: &mut dyn FnMut(Bytes)
     loop {
         let chunk = unpacked.next().map_err(|error| match error.get_ref() {
             // Of the source's own, which say what they are.
-            Some(inner) if inner.is::<ImageError>() => error,
+            Some(inner) if inner.is::<ImageError>() || inner.is::<RegistryError>() => error,
             _ => io::Error::other(format!("can't be decompressed: {error}")),
         })?;
         let Some(chunk) = chunk else { return Ok(()) };
@@ -355,5 +356,12 @@ fn from_tar(layer: &str, error: TarError) -> ImageError {
 
 /// What went wrong on another thread may be said already.
 pub(crate) fn from_io(layer: &str, error: io::Error) -> ImageError {
-    error.downcast::<ImageError>().unwrap_or_else(|error| fail(layer, error.to_string()))
+    let error = match error.downcast::<ImageError>() {
+        Ok(said) => return said,
+        Err(error) => error,
+    };
+    match error.downcast::<RegistryError>() {
+        Ok(said) => said.into(),
+        Err(error) => fail(layer, error.to_string()),
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::error::ImageError;
+use super::registry::Reference;
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub enum Source {
     OciLayout(ImageFile),
     /// An image of the local docker daemon, by name or ID.
     DockerDaemon(String),
+    /// An image in a registry.
+    Registry(Reference),
+    /// A name without more: the local docker daemon's, or else that of an image in a registry.
+    Name(String),
 }
 
 /// An image on disk.
@@ -63,15 +68,14 @@ impl fmt::Display for ImageFile {
 }
 
 /// The transports of containers-transports(5) that are not here yet.
-const OTHER_TRANSPORTS: [&str; 6] =
-    ["docker://", "dir:", "containers-storage:", "ostree:", "sif:", "tarball:"];
+const OTHER_TRANSPORTS: [&str; 5] = ["dir:", "containers-storage:", "ostree:", "sif:", "tarball:"];
 
 impl FromStr for Source {
     type Err = ImageError;
 
-    /// `docker-archive:`, `oci-archive:` and `oci:PATH[:REF]` and `docker-daemon:REF` are taken by their word. A bare path
-    /// to a file is an archive (what it really holds is seen at import), one to an OCI layout is that, and anything else a
-    /// reference in the local docker daemon.
+    /// `docker-archive:`, `oci-archive:` and `oci:PATH[:REF]`, `docker-daemon:REF` and `docker://REF` are taken by their word.
+    /// A bare path to a file is an archive (what it really holds is seen at import), one to an OCI layout is that, and
+    /// anything else a name.
     fn from_str(name: &str) -> Result<Self, ImageError> {
         let bad = |reason| ImageError::BadName { name: name.to_owned(), reason };
         if let Some(file) = name.strip_prefix("docker-archive:") {
@@ -86,6 +90,9 @@ impl FromStr for Source {
         if let Some(reference) = name.strip_prefix("docker-daemon:") {
             check_reference(reference).map_err(bad)?;
             return Ok(Self::DockerDaemon(reference.to_owned()));
+        }
+        if let Some(reference) = name.strip_prefix("docker://") {
+            return reference.parse().map(Self::Registry).map_err(bad);
         }
         if let Some(transport) = OTHER_TRANSPORTS.iter().find(|transport| name.starts_with(**transport)) {
             return Err(ImageError::UnsupportedTransport {
@@ -105,7 +112,7 @@ impl FromStr for Source {
             return Err(ImageError::Missing(path.to_owned()));
         }
         check_reference(name).map_err(bad)?;
-        Ok(Self::DockerDaemon(name.to_owned()))
+        Ok(Self::Name(name.to_owned()))
     }
 }
 
@@ -135,6 +142,8 @@ impl fmt::Display for Source {
             Self::OciArchive(file) => write!(f, "oci-archive:{file}"),
             Self::OciLayout(file) => write!(f, "oci:{file}"),
             Self::DockerDaemon(reference) => write!(f, "docker-daemon:{reference}"),
+            Self::Registry(reference) => write!(f, "docker://{reference}"),
+            Self::Name(name) => write!(f, "{name}"),
         }
     }
 }
@@ -164,13 +173,13 @@ mod tests {
         for source in ["docker-archive:x:a:1", "oci-archive:x", "oci:x:y", "docker-daemon:debian:12"] {
             assert_eq!(parse(source).unwrap().to_string(), source);
         }
-        for reference in ["debian", "docker-daemon:debian:12", "host:5000/a/b@sha256:00"] {
-            let source = parse(reference).unwrap();
-            assert_eq!(
-                source,
-                Source::DockerDaemon(reference.trim_start_matches("docker-daemon:").to_owned())
-            );
+        for name in ["debian", "host:5000/a/b@sha256:00", "0123456789ab"] {
+            assert_eq!(parse(name).unwrap(), Source::Name(name.to_owned()));
         }
+        let daemon = parse("docker-daemon:debian:12").unwrap();
+        assert_eq!(daemon, Source::DockerDaemon("debian:12".to_owned()));
+        let registry = parse("docker://debian").unwrap();
+        assert_eq!(registry.to_string(), "docker://docker.io/library/debian:latest");
     }
 
     #[test]
@@ -191,6 +200,10 @@ mod tests {
             "a b",
             "a?b",
             "docker-daemon:../x",
+            "docker://",
+            "docker:///a",
+            "docker://Debian",
+            "docker://../x",
             "a//b",
             "a/../b",
             "-x",

@@ -18,6 +18,7 @@ use super::record::{self, Record};
 use super::report::{OnProgress, Progress, Report, Reporter};
 use super::source::Source;
 use super::work::{self, WorkDir};
+use super::{manifest, registry};
 
 /// An imported image.
 #[derive(Clone, Debug)]
@@ -93,17 +94,41 @@ impl Store {
         options: &ImportOptions,
         progress: OnProgress<'_>,
     ) -> Result<Image, ImageError> {
+        if let Source::Name(name) = source {
+            return self.import_named(name, options, progress);
+        }
         let import =
             Import { store: self, origin: source.to_string(), options, reporter: Reporter::new(progress) };
         let image = match source {
+            Source::Registry(reference) => import.archived(&registry::open(reference)?),
             Source::DockerArchive(file) => import.archived(&archive::open(file, Table::Docker)?),
             Source::OciArchive(file) | Source::OciLayout(file) => {
                 import.archived(&archive::open(file, Table::Oci)?)
             }
-            Source::DockerDaemon(name) => import.exported_by_daemon(name),
+            Source::DockerDaemon(name) | Source::Name(name) => import.exported_by_daemon(name),
         }?;
         self.note_use(&image, &import.origin);
         Ok(image)
+    }
+
+    /// As docker does: what is here already needs no network.
+    fn import_named(
+        &self,
+        name: &str,
+        options: &ImportOptions,
+        progress: OnProgress<'_>,
+    ) -> Result<Image, ImageError> {
+        let daemon = match self.import(&Source::DockerDaemon(name.to_owned()), options, &mut *progress) {
+            Err(error @ (ImageError::NotInDaemon(_) | ImageError::DaemonUnreachable(_))) => error,
+            done => return done,
+        };
+        let Ok(reference) = name.parse() else { return Err(daemon) };
+        self.import(&Source::Registry(reference), options, progress).map_err(|error| match error {
+            error @ ImageError::Registry(_) => {
+                ImageError::Nowhere { daemon: Box::new(daemon), registry: Box::new(error) }
+            }
+            other => other,
+        })
     }
 
     /// Notes when the image was used, and where it came from. What can't be noted is no reason not to use it.
@@ -192,7 +217,7 @@ impl Import<'_> {
 
     fn exported_by_daemon(&self, name: &str) -> Result<Image, ImageError> {
         let inspected = Daemon::connect()?.inspect(name)?;
-        archive::check_platform(&inspected.os, &inspected.architecture)?;
+        manifest::check_platform(&inspected.os, &inspected.architecture)?;
         // With the containerd image store the daemon's ID is a manifest's digest, and a note of ours says to which config
         // it led.
         let note = self.store.images.join("daemon").join(inspected.id.to_string());
