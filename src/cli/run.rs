@@ -18,7 +18,8 @@ use super::signals;
 /// container and network are gone afterwards.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// The image of the guest: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, a path, or a name in the local docker daemon.
+    /// The image of the guest: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, docker://NAME, a path, or a name in the
+    /// local docker daemon or else in its registry.
     #[arg(long)]
     image: String,
     /// The image of the bundle, as the docker daemon knows it.

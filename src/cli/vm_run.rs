@@ -19,7 +19,8 @@ use super::signals;
 /// ours; 125 says that the VM could not be run, 126 and 127 that the command could not. VM and disk are gone afterwards.
 #[derive(Debug, Args)]
 pub(super) struct VmRunArgs {
-    /// The image: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, a path, or a name in the local docker daemon.
+    /// The image: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, docker://NAME, a path, or a name in the
+    /// local docker daemon or else in its registry.
     image: String,
     /// The VM's name, and the guest's host name [default: a random one]
     #[arg(long)]

@@ -171,7 +171,7 @@ pub enum ImageError {
     },
     /// An image could not be had from its registry.
     #[error(transparent)]
-    Registry(Box<RegistryError>),
+    Registry(#[from] RegistryError),
     /// A name without a transport that is neither in the docker daemon nor in its registry.
     #[error("{daemon}; and {registry}")]
     Nowhere {
@@ -183,12 +183,6 @@ pub enum ImageError {
     /// Whoever asked for the import stopped it.
     #[error("the import was stopped")]
     Stopped,
-}
-
-impl From<RegistryError> for ImageError {
-    fn from(error: RegistryError) -> Self {
-        Self::Registry(Box::new(error))
-    }
 }
 
 impl ImageError {

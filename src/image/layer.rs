@@ -25,7 +25,6 @@ use super::config::ImageId;
 use super::error::ImageError;
 use super::input::{CHUNK, ChunkReader, Chunks, DEPTH, Input, Pieces};
 use super::region::{READ_AHEAD, Region};
-use super::registry::RegistryError;
 use super::report::{Awaited, Report};
 use super::tarball::{Entry, Headers, Kind, TarError};
 use super::tree::{Whiteout, components, whiteout};
@@ -265,7 +264,7 @@ fn unpack(source: Counted, layer: &str, room: &Room, send: &mut dyn FnMut(Bytes)
     loop {
         let chunk = unpacked.next().map_err(|error| match error.get_ref() {
             // Of the source's own, which say what they are.
-            Some(inner) if inner.is::<ImageError>() || inner.is::<RegistryError>() => error,
+            Some(inner) if inner.is::<ImageError>() => error,
             _ => io::Error::other(format!("can't be decompressed: {error}")),
         })?;
         let Some(chunk) = chunk else { return Ok(()) };
@@ -356,12 +355,5 @@ fn from_tar(layer: &str, error: TarError) -> ImageError {
 
 /// What went wrong on another thread may be said already.
 pub(crate) fn from_io(layer: &str, error: io::Error) -> ImageError {
-    let error = match error.downcast::<ImageError>() {
-        Ok(said) => return said,
-        Err(error) => error,
-    };
-    match error.downcast::<RegistryError>() {
-        Ok(said) => said.into(),
-        Err(error) => fail(layer, error.to_string()),
-    }
+    error.downcast::<ImageError>().unwrap_or_else(|error| fail(layer, error.to_string()))
 }

@@ -22,13 +22,13 @@ pub(crate) const MAX_NESTING: usize = 4;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Manifest {
     #[serde(default)]
-    pub(crate) schema_version: Option<u32>,
-    #[serde(default)]
     pub(crate) manifests: Option<Vec<Descriptor>>,
     #[serde(default)]
     pub(crate) config: Option<Descriptor>,
     #[serde(default)]
     pub(crate) layers: Option<Vec<Descriptor>>,
+    #[serde(default)]
+    pub(crate) schema_version: Option<u32>,
 }
 
 /// What points to a blob or to another manifest.

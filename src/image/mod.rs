@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Source ─► daemon (export) ─┐
+//!        ├─► registry ────────┤
 //!        └───────────────────┴► archive ─► layer ─► tree ─► fixup ─► ext4 ─► store
 //!                               finds the   made    merged   owners  written  renamed into
 //!                               config and  plain,  in       that    once,    its place

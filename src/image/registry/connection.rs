@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, LOCATION};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
@@ -30,9 +29,11 @@ const MAX_MESSAGE: usize = 200;
 pub(super) struct Patience {
     /// Until a connection is made, TLS included.
     pub(super) connect: Duration,
-    /// Until an answer begins. A mirror may have to fetch a manifest from elsewhere first.
+    /// Until an answer begins, and then until a manifest or token is there. A mirror may have to fetch it from elsewhere
+    /// first.
     pub(super) answer: Duration,
-    /// Until the next bytes come: long enough for a mobile network that is between two cells.
+    /// Until 64 KiB more of a blob are there: long enough for a mobile network that is between two cells, and far slower
+    /// than any that an image could be had by.
     pub(super) stall: Duration,
     /// Before the second attempt; doubled before each further one.
     pub(super) pause: Duration,
@@ -44,7 +45,7 @@ impl Patience {
     pub(super) const USUAL: Self = Self {
         connect: Duration::from_secs(30),
         answer: Duration::from_secs(60),
-        stall: Duration::from_secs(30),
+        stall: Duration::from_secs(60),
         pause: Duration::from_millis(500),
         attempts: 5,
     };
@@ -182,15 +183,6 @@ impl Connection {
         }
     }
 
-    /// The next bytes of an answer, `None` at its end. The error says why there are none.
-    pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, String> {
-        let limit = self.patience.stall;
-        match tokio::time::timeout(limit, response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| deepest(&error)),
-            Err(_) => Err(format!("nothing came for {} s", limit.as_secs_f32())),
-        }
-    }
-
     /// All of an answer, if it has no more than `limit` bytes.
     pub(super) async fn body(
         &self,
@@ -198,24 +190,29 @@ impl Connection {
         what: &str,
         limit: u64,
     ) -> Result<Vec<u8>, RegistryError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = self.chunk(response).await.map_err(|reason| self.unreachable(reason))? {
-            if (body.len() + chunk.len()) as u64 > limit {
-                return Err(RegistryError::TooLarge {
-                    registry: self.registry(),
-                    what: what.to_owned(),
-                    limit,
-                });
+        let all = async {
+            let mut body = Vec::new();
+            while let Some(chunk) =
+                response.chunk().await.map_err(|error| self.unreachable(deepest(&error)))?
+            {
+                if (body.len() + chunk.len()) as u64 > limit {
+                    let (registry, what) = (self.registry(), what.to_owned());
+                    return Err(RegistryError::TooLarge { registry, what, limit });
+                }
+                body.extend_from_slice(&chunk);
             }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+            Ok(body)
+        };
+        let patience = self.patience.answer;
+        tokio::time::timeout(patience, all).await.unwrap_or_else(|_| {
+            Err(self.unreachable(format!("{what} was not there within {} s", patience.as_secs_f32())))
+        })
     }
 
     /// The answer, if it is a success.
     async fn checked(&self, mut response: Response, what: &str) -> Result<Response, RegistryError> {
         let status = response.status();
-        let (registry, image) = (self.registry(), Box::new(self.image.clone()));
+        let (registry, image) = (self.registry(), self.image.to_string());
         if status.is_success() {
             return Ok(response);
         }
@@ -342,7 +339,7 @@ pub(super) fn may_lead(from: &Url, to: &Url) -> bool {
 }
 
 /// The last cause of an error: those before it say little, and name the whole URL.
-fn deepest(error: &(dyn Error + 'static)) -> String {
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {
         error = cause;

@@ -69,7 +69,7 @@ pub(super) async fn of_registry(image: &Reference) -> Result<Option<Credentials>
     let server = if image.is_docker_io() { DOCKER_IO_KEY } else { host };
     let helper = config.cred_helpers.as_ref().and_then(|all| by_host(all, host));
     if let Some(helper) = helper.or(config.creds_store.as_ref()).filter(|name| !name.is_empty())
-        && let Some(found) = helper::ask(helper, server, helper::LIMIT).await?
+        && let Some(found) = helper::ask(helper, server).await?
     {
         return Ok(Some(found));
     }

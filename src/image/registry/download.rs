@@ -6,18 +6,20 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::connection::Connection;
+use super::connection::{Connection, deepest};
 use super::error::RegistryError;
 use crate::image::config::ImageId;
+use crate::image::error::ImageError;
 
-/// What an attempt must bring to count as progress, if it does not bring the rest: else a server could hand out byte by
-/// byte for ever.
+/// What counts as progress, of an attempt and of a while, if it is not the rest: else a server could hand out byte by byte
+/// for ever.
 const PROGRESS: u64 = 64 << 10;
 
 /// A blob of an image in a registry.
@@ -33,13 +35,14 @@ impl RemoteBlob {
         Self { connection, digest, size }
     }
 
-    /// Its size in bytes, as the manifest has it.
+    /// Its size in bytes, as the manifest states it.
     pub(crate) fn len(&self) -> u64 {
         self.size
     }
 
     /// From front to back. Nothing is asked for before the first read. A read blocks, and can't be done where tokio runs.
-    /// Its errors have a [`RegistryError`] within.
+    /// Its errors have
+    /// an [`ImageError`] within.
     pub(crate) fn open(&self) -> impl Read + Send + use<> {
         Download {
             blob: self.clone(),
@@ -51,6 +54,8 @@ impl RemoteBlob {
             verified: false,
             failures: 0,
             failed_at: 0,
+            waited: Duration::ZERO,
+            waited_since: 0,
         }
     }
 }
@@ -70,6 +75,9 @@ struct Download {
     /// Attempts that failed since there was progress, and how far that had come.
     failures: u32,
     failed_at: u64,
+    /// How long was waited since there was progress, and how far that had come. Who reads slowly does not wait.
+    waited: Duration,
+    waited_since: u64,
 }
 
 /// Why there are no further bytes.
@@ -91,9 +99,9 @@ impl From<RegistryError> for Fault {
 
 impl Read for Download {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() && !(self.verified && self.at == self.blob.size) {
+        while self.chunk.is_empty() && !(self.verified && self.at == self.blob.len()) {
             let connection = Arc::clone(&self.blob.connection);
-            connection.block_on(self.advance()).map_err(io::Error::other)?;
+            connection.block_on(self.advance()).map_err(|error| io::Error::other(ImageError::from(error)))?;
         }
         let n = out.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut out[..n]);
@@ -105,18 +113,21 @@ impl Download {
     /// Receives a chunk, after as many attempts as it takes.
     async fn advance(&mut self) -> Result<(), RegistryError> {
         loop {
-            if self.at == self.blob.size {
+            if self.at == self.blob.len() {
                 return self.verify();
             }
             match self.receive().await {
                 Ok(chunk) if chunk.is_empty() => {}
                 Ok(chunk) => {
                     self.at += chunk.len() as u64;
-                    if self.at > self.blob.size {
-                        return Err(self.wrong_size(format!("more than {}", self.blob.size)));
+                    if self.at > self.blob.len() {
+                        return Err(self.wrong_size(format!("more than {}", self.blob.len())));
+                    }
+                    if self.at - self.waited_since >= PROGRESS {
+                        (self.waited, self.waited_since) = (Duration::ZERO, self.at);
                     }
                     self.hasher.update(&chunk);
-                    if self.at == self.blob.size {
+                    if self.at == self.blob.len() {
                         self.verify()?;
                     }
                     self.chunk = chunk;
@@ -138,8 +149,19 @@ impl Download {
                 self.response.insert(response)
             }
         };
-        let received = self.blob.connection.chunk(response).await.map_err(Fault::Passing)?;
-        let mut chunk = received.ok_or_else(|| Fault::Passing("the connection was closed".to_owned()))?;
+        let stall = self.blob.connection.patience().stall;
+        let start = Instant::now();
+        let received = tokio::time::timeout(stall.saturating_sub(self.waited), response.chunk()).await;
+        self.waited += start.elapsed();
+        let mut chunk = match received {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return Err(Fault::Passing("the connection was closed".to_owned())),
+            Ok(Err(error)) => return Err(Fault::Passing(deepest(&error))),
+            Err(_) => {
+                let bytes = self.at - self.waited_since;
+                return Err(Fault::Passing(format!("{bytes} bytes came in {} s", stall.as_secs_f32())));
+            }
+        };
         let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
         chunk.advance(known);
         self.skip -= known as u64;
@@ -164,7 +186,7 @@ impl Download {
             return Ok((response, 0));
         }
         match response.content_length() {
-            Some(length) if length != blob.size => Err(Fault::Final(self.wrong_size(length.to_string()))),
+            Some(length) if length != blob.len() => Err(Fault::Final(self.wrong_size(length.to_string()))),
             _ => Ok((response, self.at)),
         }
     }
@@ -176,6 +198,7 @@ impl Download {
             self.failures = 0;
         }
         self.failed_at = self.at;
+        (self.waited, self.waited_since) = (Duration::ZERO, self.at);
         self.failures += 1;
         let (blob, patience) = (&self.blob, self.blob.connection.patience());
         if self.failures >= patience.attempts {
@@ -183,7 +206,7 @@ impl Download {
                 registry: blob.connection.registry(),
                 digest: blob.digest.to_string(),
                 at: self.at,
-                size: blob.size,
+                size: blob.len(),
                 reason,
             });
         }
@@ -211,7 +234,7 @@ impl Download {
         RegistryError::WrongSize {
             registry: self.blob.connection.registry(),
             digest: self.blob.digest.to_string(),
-            expected: self.blob.size,
+            expected: self.blob.len(),
             actual,
         }
     }

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::reference::Reference;
-
 /// Why an image could not be had from a registry. [`RegistryError::hint`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,7 +39,7 @@ pub enum RegistryError {
         reason: String,
     },
     /// A redirect or a token server to which we do not go.
-    #[error("the registry {registry} sends us to {target}, by plain HTTP")]
+    #[error("the registry {registry} sends us to {target} by plain HTTP")]
     Insecure {
         /// Its host.
         registry: String,
@@ -54,7 +52,7 @@ pub enum RegistryError {
         /// Its host.
         registry: String,
         /// The image.
-        image: Box<Reference>,
+        image: String,
     },
     /// The credentials are wrong, or not enough.
     #[error("the registry {registry} refuses {image} to the credentials that docker has for it")]
@@ -62,7 +60,7 @@ pub enum RegistryError {
         /// Its host.
         registry: String,
         /// The image.
-        image: Box<Reference>,
+        image: String,
     },
     /// No such name, or no such tag or digest under it.
     #[error("the registry {registry} has no {image}: {reason}")]
@@ -70,7 +68,7 @@ pub enum RegistryError {
         /// Its host.
         registry: String,
         /// The image.
-        image: Box<Reference>,
+        image: String,
         /// What is not there.
         reason: String,
     },
@@ -148,7 +146,7 @@ pub enum RegistryError {
     #[error("{image} is no image that can be run: {reason}")]
     NoImage {
         /// The name.
-        image: Box<Reference>,
+        image: String,
         /// What it is, or lacks.
         reason: String,
     },

@@ -12,7 +12,7 @@ use super::credentials::Credentials;
 use super::error::RegistryError;
 
 /// How long a helper may take: it may ask its user to unlock a keychain.
-pub(super) const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(120);
 /// The most that is read of its answer.
 const MAX_ANSWER: u64 = 1 << 20;
 
@@ -29,17 +29,17 @@ struct Answer {
 }
 
 /// Asks a helper for the account at `server`. Nothing that it writes gets into an error: it could be the secret.
-pub(super) async fn ask(
-    name: &str,
-    server: &str,
-    limit: Duration,
-) -> Result<Option<Credentials>, RegistryError> {
-    let program = format!("docker-credential-{name}");
-    let failed = |reason: String| RegistryError::Helper { helper: program.clone(), reason };
+pub(super) async fn ask(name: &str, server: &str) -> Result<Option<Credentials>, RegistryError> {
     if name.contains('/') {
-        return Err(failed("is not the name of a program".to_owned()));
+        let reason = "is not the name of a program".to_owned();
+        return Err(RegistryError::Helper { helper: name.to_owned(), reason });
     }
-    let mut child = Command::new(&program)
+    talk_to(&format!("docker-credential-{name}"), server, LIMIT).await
+}
+
+async fn talk_to(program: &str, server: &str, limit: Duration) -> Result<Option<Credentials>, RegistryError> {
+    let failed = |reason: String| RegistryError::Helper { helper: program.to_owned(), reason };
+    let mut child = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -75,4 +75,37 @@ pub(super) async fn ask(
         Answer { username, secret } if username == TOKEN_USER => Some(Credentials::IdentityToken(secret)),
         Answer { username, secret } => Some(Credentials::Password { user: username, password: secret }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    fn ask_script(script: &str) -> Result<Option<Credentials>, RegistryError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("helper");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(talk_to(path.to_str().unwrap(), "h", Duration::from_millis(500)))
+    }
+
+    #[test]
+    fn a_helper_that_does_not_end_is_ended() {
+        for script in ["exec sleep 1000", "echo '{}'; exec sleep 1000", "exec <&- >&-; exec sleep 1000"] {
+            let error = ask_script(script).err().unwrap().to_string();
+            assert!(error.contains("did not answer within 0.5 s"), "{script}: {error}");
+        }
+        assert!(ask_script("exec yes").is_err(), "an answer without end");
+    }
+
+    #[test]
+    fn an_answer_is_an_account_or_a_token() {
+        let token = ask_script(r#"echo '{"Username":"<token>","Secret":"s"}'"#).ok().unwrap();
+        assert!(token == Some(Credentials::IdentityToken("s".into())));
+        assert!(ask_script(r#"echo '{"Username":"","Secret":""}'"#).ok().unwrap().is_none());
+        assert!(ask_script("echo '[]'").is_err());
+    }
 }

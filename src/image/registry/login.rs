@@ -99,8 +99,8 @@ async fn token(
     service: Option<String>,
     credentials: Option<Credentials>,
 ) -> Result<String, RegistryError> {
-    let (registry, image) = (connection.registry(), connection.image().clone());
-    let scope = format!("repository:{}:pull", image.repository());
+    let (registry, image) = (connection.registry(), connection.image().to_string());
+    let scope = format!("repository:{}:pull", connection.image().repository());
     let mut fields = vec![("scope", scope.as_str())];
     fields.extend(service.as_deref().map(|service| ("service", service)));
     let has_credentials = credentials.is_some();
@@ -125,10 +125,10 @@ async fn token(
         status if status.is_success() => {}
         // Some answer 400 where a password is wrong.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST if has_credentials => {
-            return Err(RegistryError::Denied { registry, image: Box::new(image) });
+            return Err(RegistryError::Denied { registry, image });
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            return Err(RegistryError::LoginNeeded { registry, image: Box::new(image) });
+            return Err(RegistryError::LoginNeeded { registry, image });
         }
         StatusCode::TOO_MANY_REQUESTS => return Err(RegistryError::RateLimited { registry }),
         _ => {

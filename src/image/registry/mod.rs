@@ -18,6 +18,8 @@
 mod connection;
 mod credentials;
 mod download;
+#[cfg(test)]
+mod download_tests;
 mod error;
 mod helper;
 mod login;

@@ -50,8 +50,13 @@ impl Puller {
         let image = self.connection.image();
         let mut version = image.version();
         let mut expected = image.digest();
-        for _ in 0..=MAX_NESTING {
-            let bytes = self.manifest_bytes(&version, expected)?;
+        for depth in 0..=MAX_NESTING {
+            let bytes = self.manifest_bytes(&version, expected).map_err(|error| match error {
+                RegistryError::NotFound { registry, image, .. } if depth == 0 => {
+                    RegistryError::NotFound { registry, image, reason: self.what_is_missing() }
+                }
+                other => other,
+            })?;
             let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
                 self.no_image(format!("what the registry sends for its manifest is none ({error})"))
             })?;
@@ -93,14 +98,26 @@ impl Puller {
         }
     }
 
+    /// Registries say of a missing name what they say of a missing tag, except when asked for its tags.
+    fn what_is_missing(&self) -> String {
+        let connection = &self.connection;
+        let tags = connection.block_on(connection.get("tags/list?n=1", "tags", HeaderMap::new()));
+        match tags {
+            Ok(_) if connection.image().digest().is_some() => "no such digest",
+            Ok(_) => "no such tag",
+            Err(RegistryError::NotFound { .. }) => "no such name",
+            Err(_) => "no such name or tag",
+        }
+        .to_owned()
+    }
+
     fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
         let mut bytes = Vec::new();
         match self.blob(descriptor, MAX_JSON)?.open().read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
-            Err(error) => Err(match error.downcast::<RegistryError>() {
-                Ok(error) => error.into(),
-                Err(error) => self.no_image(error.to_string()).into(),
-            }),
+            Err(error) => {
+                Err(error.downcast().unwrap_or_else(|error| self.no_image(error.to_string()).into()))
+            }
         }
     }
 
@@ -132,6 +149,6 @@ impl Puller {
     }
 
     fn no_image(&self, reason: impl Into<String>) -> RegistryError {
-        RegistryError::NoImage { image: Box::new(self.connection.image().clone()), reason: reason.into() }
+        RegistryError::NoImage { image: self.connection.image().to_string(), reason: reason.into() }
     }
 }

@@ -23,6 +23,7 @@ pub struct Reference {
     /// With its port, if one is given.
     host: String,
     repository: String,
+    /// There is one or the other, or both.
     tag: Option<String>,
     digest: Option<ImageId>,
 }
@@ -52,10 +53,9 @@ impl Reference {
 
     /// What a manifest is asked for by.
     pub(super) fn version(&self) -> String {
-        match (&self.digest, &self.tag) {
-            (Some(digest), _) => format!("sha256:{digest}"),
-            (None, Some(tag)) => tag.clone(),
-            (None, None) => "latest".to_owned(),
+        match self.digest {
+            Some(digest) => format!("sha256:{digest}"),
+            None => self.tag.clone().unwrap_or_default(),
         }
     }
 
@@ -85,7 +85,6 @@ impl fmt::Display for Reference {
         }
         match self.digest {
             Some(digest) => write!(f, "@sha256:{digest}"),
-            None if self.tag.is_none() => write!(f, ":latest"),
             None => Ok(()),
         }
     }
@@ -125,7 +124,7 @@ impl FromStr for Reference {
         Ok(Self {
             host: host.to_owned(),
             repository: if library { format!("library/{name}") } else { name.to_owned() },
-            tag: tag.map(str::to_owned),
+            tag: tag.or(digest.is_none().then_some("latest")).map(str::to_owned),
             digest,
         })
     }

@@ -59,6 +59,10 @@ const PACKAGES: &[Package] = &[
     unless("apparmor", &["sh", "-c", "! grep -q Y /sys/module/apparmor/parameters/enabled"]),
     plain("debootstrap"),
     plain("umoci"),
+    // A registry for the tests of pulling.
+    plain("docker-registry"),
+    plain("skopeo"),
+    unless("openssl", &["openssl", "version"]),
     // libkrunfw comes out of a Python wheel.
     unless("python3", &["python3", "--version"]),
     unless("python3-pip", &["python3", "-m", "pip", "--version"]),
