@@ -71,6 +71,10 @@ impl FromStr for ImageId {
     }
 }
 
+/// As many layers as an overlay file system can be mounted of: no image in use has more. Each costs an open file and a thread
+/// while it is imported.
+const MAX_LAYERS: usize = 500;
+
 /// What an image's config says about running it: the parts of the OCI image configuration that `bottle` uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
@@ -132,6 +136,9 @@ impl ImageConfig {
         let written: Written = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let run = written.config.unwrap_or_default();
         let diff_ids = written.rootfs.diff_ids.unwrap_or_default();
+        if diff_ids.len() > MAX_LAYERS {
+            return Err(format!("{} layers, where {MAX_LAYERS} is the most", diff_ids.len()));
+        }
         Ok(Self {
             env: run
                 .env
