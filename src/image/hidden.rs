@@ -20,11 +20,17 @@ pub(crate) struct Hidden {
 impl Hidden {
     /// Adds what a layer hides of those below it.
     pub(crate) fn add(&mut self, layer: &Entries) {
-        for (dir, whiteout) in &layer.whiteouts {
+        for (path, whiteout) in &layer.whiteouts {
+            let Ok(mut parts) = components(path) else { continue };
+            parts.pop();
             match whiteout {
-                Whiteout::Opaque => drop(self.emptied.insert(dir.as_slice().into())),
-                Whiteout::Name(name) if dir.is_empty() => drop(self.gone.insert(name.clone())),
-                Whiteout::Name(name) => drop(self.gone.insert([dir, &b"/"[..], name].concat().into())),
+                Whiteout::Opaque => {
+                    self.emptied.insert(parts.join(&b'/').into());
+                }
+                Whiteout::Name(name) => {
+                    parts.push(name);
+                    self.gone.insert(parts.join(&b'/').into());
+                }
                 Whiteout::Ignored => {}
             }
         }
@@ -62,9 +68,14 @@ mod tests {
 
     #[test]
     fn whiteouts_hide_what_is_under_them() {
-        let name = |dir: &str, name: &str| (dir.as_bytes().to_vec(), Whiteout::Name(name.as_bytes().into()));
+        let name =
+            |path: &str, name: &str| (path.as_bytes().to_vec(), Whiteout::Name(name.as_bytes().into()));
         let layer = Entries {
-            whiteouts: vec![name("", "a"), name("b/c", "d"), (b"e".to_vec(), Whiteout::Opaque)],
+            whiteouts: vec![
+                name("./.wh.a", "a"),
+                name("b/c/.wh.d", "d"),
+                (b"e/.wh..wh..opq".to_vec(), Whiteout::Opaque),
+            ],
             entries: Vec::new(),
         };
         let mut hidden = Hidden::default();
@@ -75,7 +86,10 @@ mod tests {
         for path in ["ab", "b", "b/c", "b/c/dd", "e", "x/a"] {
             assert!(!hidden.hides(path.as_bytes()), "{path}");
         }
-        hidden.add(&Entries { whiteouts: vec![(Vec::new(), Whiteout::Opaque)], entries: Vec::new() });
+        hidden.add(&Entries {
+            whiteouts: vec![(b".wh..wh..opq".to_vec(), Whiteout::Opaque)],
+            entries: Vec::new(),
+        });
         assert!(hidden.hides(b"x"));
     }
 }

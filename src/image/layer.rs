@@ -44,7 +44,7 @@ pub(crate) struct Layer {
 /// What a layer brings and takes away, in its order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
-    /// The directory of each as it stands in the layer, and what is hidden there.
+    /// The path of each as it stands in the layer, and what it hides beside it.
     pub(crate) whiteouts: Vec<(Vec<u8>, Whiteout)>,
     pub(crate) entries: Vec<Brought>,
 }
@@ -185,6 +185,8 @@ pub(crate) struct Unpacked<'a> {
     hash: JoinHandle<ImageId>,
     /// Bytes of the blob so far.
     read: Arc<AtomicU64>,
+    /// Whether all of it was unpacked, and so went into the digest.
+    whole: Arc<AtomicBool>,
 }
 
 impl<'a> Unpacked<'a> {
@@ -197,24 +199,28 @@ impl<'a> Unpacked<'a> {
         let (to_parser, plain) = sync_channel(DEPTH);
         let (to_hasher, hashed) = sync_channel::<Bytes>(DEPTH);
         let read = Arc::new(AtomicU64::new(0));
+        let whole = Arc::new(AtomicBool::new(false));
         let spawned = |error| fail(&name, format!("can't be unpacked on a thread of its own: {error}"));
         let hash = std::thread::Builder::new().spawn(move || hash(&hashed)).map_err(spawned)?;
         let unpacker = {
-            let (name, room, read) = (name.clone(), Arc::clone(room), Arc::clone(&read));
+            let (name, room) = (name.clone(), Arc::clone(room));
+            let (read, whole) = (Arc::clone(&read), Arc::clone(&whole));
             move || {
                 let source = Counted { chunks: source, read };
                 let mut send = |chunk: Bytes| {
                     // Whoever is gone has no use for more.
                     to_hasher.send(chunk.clone()).is_ok() && to_parser.send(Ok(chunk)).is_ok()
                 };
-                if let Err(error) = unpack(source, &name, &room, &mut send) {
-                    drop(to_parser.send(Err(error)));
+                match unpack(source, &name, &room, &mut send) {
+                    // Before the hasher sees its end.
+                    Ok(to_the_end) => whole.store(to_the_end, Ordering::Release),
+                    Err(error) => drop(to_parser.send(Err(error))),
                 }
             }
         };
         std::thread::Builder::new().spawn(unpacker).map_err(spawned)?;
         let headers = Headers::new(ChunkReader::new(Awaited::new(plain, reporter)));
-        Ok(Self { name, headers, hash, read })
+        Ok(Self { name, headers, hash, read, whole })
     }
 
     /// Bytes of the blob so far.
@@ -222,7 +228,7 @@ impl<'a> Unpacked<'a> {
         Arc::clone(&self.read)
     }
 
-    /// Reads the entries, and then to the end. Returns the digest of what was unpacked.
+    /// Reads the entries, and then to the end. Returns the digest too, if it got there.
     pub(crate) fn entries(mut self, take: TakeContent<'_>) -> (Result<Entries, ImageError>, Option<ImageId>) {
         let entries = read_entries(&self.name, &mut self.headers, take);
         let most = match &entries {
@@ -232,9 +238,10 @@ impl<'a> Unpacked<'a> {
         };
         let mut rest = self.headers.into_input();
         let drained = rest.skip(most);
-        let to_the_end = drained.as_ref().is_ok_and(|skipped| *skipped < most);
         drop(rest);
-        let digest = if to_the_end { self.hash.join().ok() } else { None };
+        // Who stopped us does not wait for what may still come from afar.
+        let digest = if most > 0 { self.hash.join().ok() } else { None };
+        let digest = digest.filter(|_| self.whole.load(Ordering::Acquire));
         match (entries, drained) {
             (Ok(_), Err(error)) => (Err(from_io(&self.name, error)), None),
             (entries, _) => (entries, digest),
@@ -242,17 +249,22 @@ impl<'a> Unpacked<'a> {
     }
 }
 
-/// Sends on what a blob unpacks to, until it ends or is not wanted any more.
-fn unpack(source: Counted, layer: &str, room: &Room, send: &mut dyn FnMut(Bytes) -> bool) -> io::Result<()> {
+/// Sends on what a blob unpacks to. Returns whether that was all of it; otherwise it is not wanted any more.
+fn unpack(
+    source: Counted,
+    layer: &str,
+    room: &Room,
+    send: &mut dyn FnMut(Bytes) -> bool,
+) -> io::Result<bool> {
     let mut packed = ChunkReader::new(source);
     let unpacked: Box<dyn io::Read + Send> = match compression(packed.peek(MAGIC)?) {
         Ok(Compression::None) => {
             while let Some(chunk) = packed.next()? {
                 if !send(chunk) {
-                    break;
+                    return Ok(false);
                 }
             }
-            return Ok(());
+            return Ok(true);
         }
         Ok(Compression::Gzip) => Box::new(flate2::bufread::MultiGzDecoder::new(packed)),
         Ok(Compression::Zstd) => Box::new(zstd::stream::read::Decoder::with_buffer(packed)?),
@@ -267,10 +279,10 @@ fn unpack(source: Counted, layer: &str, room: &Room, send: &mut dyn FnMut(Bytes)
             Some(inner) if inner.is::<ImageError>() => error,
             _ => io::Error::other(format!("can't be decompressed: {error}")),
         })?;
-        let Some(chunk) = chunk else { return Ok(()) };
+        let Some(chunk) = chunk else { return Ok(true) };
         room.take(layer, chunk.len())?;
         if !send(chunk) {
-            return Ok(());
+            return Ok(false);
         }
     }
 }
@@ -318,7 +330,7 @@ fn read_entries<I: Input>(
             match whiteout(name).map_err(refuse)? {
                 Some(Whiteout::Ignored) => continue,
                 Some(hidden) => {
-                    all.whiteouts.push((parents.join(&b'/'), hidden));
+                    all.whiteouts.push((entry.path, hidden));
                     continue;
                 }
                 None => {}

@@ -300,9 +300,11 @@ impl Tree {
 
     /// Merges a layer into what the layers below it left. An error names the entry.
     pub(crate) fn apply(&mut self, layer: Entries) -> Result<(), (Vec<u8>, Reason)> {
-        for (dir, whiteout) in layer.whiteouts {
-            let hidden = components(&dir).and_then(|parents| self.hide(&parents, &whiteout));
-            hidden.map_err(|reason| (dir, reason))?;
+        for (path, whiteout) in layer.whiteouts {
+            let hidden = components(&path).and_then(|parts| {
+                self.hide(parts.split_last().map_or(&[], |(_, parents)| parents), &whiteout)
+            });
+            hidden.map_err(|reason| (path, reason))?;
         }
         for Brought { mut entry, content } in layer.entries {
             let path = std::mem::take(&mut entry.path);

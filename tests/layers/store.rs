@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use bottle::image::{Image, ImageError, Source, Store};
+use bottle::image::{Image, ImageError, ImportOptions, Source, Store};
 use tempfile::TempDir;
 
 use super::archive::{Packing, docker_image};
@@ -71,7 +71,10 @@ impl Fixture {
     pub(crate) fn import_from(&self, source: Source) -> Result<Image, ImageError> {
         let cache = self.cache();
         let result =
-            in_time(move || Store::open(&cache)?.import(&source, &mut |_| ControlFlow::Continue(())));
+            in_time(move || {
+                Store::open(&cache)?
+                    .import(&source, &ImportOptions::default(), &mut |_| ControlFlow::Continue(()))
+            });
         self.check_outside();
         if let Err(error) = &result {
             self.check_empty(error);
