@@ -1,11 +1,14 @@
 //! `cargo xtask bench`: what bottle costs, as ratios to references that are measured in the same run, in turns.
 //!
 //! - [`import`] (a): an image to a disk, against `tar -x` of the same layers and `cp` of the archive; on this machine.
+//! - [`image`]: imports of large images from each kind of source, against what else can be done with them; on this machine.
 //! - [`start`] (b): a command in a new VM, against the least program that boots the same with plain libkrun ([`plain`]).
 //! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
 //!
 //! (b) and (c) run where KVM works, by the hidden option `--inside`.
 
+mod child;
+mod image;
 mod import;
 mod memory;
 mod plain;
@@ -40,16 +43,24 @@ pub(crate) enum Part {
     B,
     /// Memory and disk
     C,
+    /// Imports of large images; takes root
+    Image,
 }
 
 /// Runs these parts, all if there is none.
 pub(crate) fn run(parts: &[Part]) -> Result<u8> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     setup::run(setup::Voice::Changes)?;
-    let images = images::ensure(&["debian".into()])?;
-    let [(_, archive)] = images.as_slice() else { return Err(Error::other("there is not one image")) };
     build()?;
     let programs = programs()?;
+    if wanted(Part::Image) {
+        image::run(&programs)?;
+    }
+    if parts == [Part::Image] {
+        return Ok(0);
+    }
+    let images = images::ensure(&["debian".into()])?;
+    let [(_, archive)] = images.as_slice() else { return Err(Error::other("there is not one image")) };
     if wanted(Part::A) {
         import::run(&programs, archive)?;
     }

@@ -6,15 +6,28 @@ use std::{fs, time::Duration};
 pub(super) struct Samples {
     pub(super) name: String,
     seconds: Vec<f64>,
+    /// The largest resident set of all runs, if it was looked at.
+    peak_kib: u64,
+}
+
+/// What is aimed at: so many times what the fastest of so many first rows takes.
+#[derive(Clone, Copy)]
+pub(super) struct Aim {
+    pub(super) times: f64,
+    pub(super) of: usize,
 }
 
 impl Samples {
     pub(super) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), seconds: Vec::new() }
+        Self { name: name.into(), seconds: Vec::new(), peak_kib: 0 }
     }
 
     pub(super) fn add(&mut self, took: Duration) {
         self.seconds.push(took.as_secs_f64());
+    }
+
+    pub(super) fn note_peak(&mut self, kib: u64) {
+        self.peak_kib = self.peak_kib.max(kib);
     }
 
     fn median(&self) -> f64 {
@@ -31,6 +44,11 @@ impl Samples {
     fn min(&self) -> f64 {
         self.seconds.iter().copied().fold(f64::NAN, f64::min)
     }
+
+    /// Of the medians and of the minima.
+    fn ratio(&self, reference: &Self) -> (f64, f64) {
+        (self.median() / reference.median(), self.min() / reference.min())
+    }
 }
 
 /// Prints all of them, with their ratios to each of the first `references`.
@@ -46,10 +64,39 @@ pub(super) fn print(title: &str, samples: &[Samples], references: usize) {
     for row in samples {
         print!("{:<44} {:>5} {:>9.3} {:>9.3}", row.name, row.seconds.len(), row.median(), row.min());
         for reference in references {
-            let (median, min) = (row.median() / reference.median(), row.min() / reference.min());
+            let (median, min) = row.ratio(reference);
             print!("  {:>20}", format!("{median:.2} (min {min:.2})"));
         }
         println!();
+    }
+}
+
+/// Prints `ours` below `rows`, with peak memory, and its ratio to each; then whether it is as fast as is aimed at.
+pub(super) fn print_with_aim(title: &str, rows: &[&Samples], ours: &Samples, aim: Aim) {
+    println!("\n{title}");
+    println!("(load average {})", load());
+    println!(
+        "{:<44} {:>5} {:>9} {:>9} {:>9}  {:>20}",
+        "", "runs", "median s", "min s", "peak MiB", "bottle /"
+    );
+    for row in rows.iter().copied().chain([ours]) {
+        let (runs, peak_mib) = (row.seconds.len(), row.peak_kib >> 10);
+        print!("{:<44} {runs:>5} {:>9.3} {:>9.3} {peak_mib:>9}", row.name, row.median(), row.min());
+        let (median, min) = ours.ratio(row);
+        println!("  {:>20}", format!("{median:.2} (min {min:.2})"));
+    }
+    if let Some((median, reference, met)) = aim.judge(rows, ours) {
+        let met = if met { "met" } else { "missed" };
+        println!("aim: at most {:.2} times {reference}: {median:.2}, {met}", aim.times);
+    }
+}
+
+impl Aim {
+    /// The ratio of medians to the row with the least one, that row's name, and whether it is as aimed at.
+    fn judge<'a>(self, rows: &[&'a Samples], ours: &Samples) -> Option<(f64, &'a str, bool)> {
+        let fastest = rows.iter().take(self.of).min_by(|a, b| a.median().total_cmp(&b.median()))?;
+        let (median, _) = ours.ratio(fastest);
+        Some((median, fastest.name.as_str(), median <= self.times))
     }
 }
 
@@ -73,5 +120,19 @@ mod tests {
         samples.add(Duration::from_secs(2));
         assert!((samples.median() - 3.5).abs() < 1e-9);
         assert!((samples.min() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_aim_is_measured_by_the_fastest_of_the_first() {
+        let samples = |name, seconds| {
+            let mut samples = Samples::new(name);
+            samples.add(Duration::from_secs(seconds));
+            samples
+        };
+        let (slow, fast, other) = (samples("slow", 8), samples("fast", 4), samples("other", 1));
+        let rows = [&slow, &fast, &other];
+        let aim = Aim { times: 1.5, of: 2 };
+        assert_eq!(aim.judge(&rows, &samples("ours", 6)), Some((1.5, "fast", true)));
+        assert_eq!(aim.judge(&rows, &samples("ours", 7)), Some((1.75, "fast", false)));
     }
 }

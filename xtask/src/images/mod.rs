@@ -1,5 +1,6 @@
 //! The images that tests, demo and bench use: real Debian systems, made by debootstrap from this machine's own package
-//! source, and built and saved by a real docker daemon, so that the archives are what users have.
+//! source, and built and saved by a real docker daemon, so that the archives are what users have. The large ones of
+//! `cargo xtask bench image` are made only when they are named.
 //!
 //! ```text
 //! debootstrap ─► tree ─► docker import ─► docker build (xtask/images/NAME.Dockerfile) ─► docker save ─► cache
@@ -38,14 +39,49 @@ pub(crate) struct Recipe {
 struct Base {
     /// As the Dockerfile's `FROM` names it.
     name: &'static str,
-    /// What debootstrap is to install beside the minimal system.
+    /// What is to be installed beside the minimal system.
     packages: &'static [&'static str],
+    /// Who installs it.
+    installer: debootstrap::Installer,
+    /// As many regular files there must be at least.
+    least_files: usize,
 }
 
-const PLAIN: Base = Base { name: "base", packages: &[] };
-const PROXY: Base = Base { name: "proxy-base", packages: &["busybox-static", "tinyproxy"] };
+impl Base {
+    const fn new(name: &'static str, packages: &'static [&'static str]) -> Self {
+        Self { name, packages, installer: debootstrap::Installer::Debootstrap, least_files: 0 }
+    }
+}
 
-/// All images.
+const PLAIN: Base = Base::new("base", &[]);
+const PROXY: Base = Base::new("proxy-base", &["busybox-static", "tinyproxy"]);
+const LARGE: Base = Base::new("large-base", &["gcc", "git", "libc6-dev", "make"]);
+const NODE: Base = Base {
+    installer: debootstrap::Installer::Apt,
+    least_files: 30_000,
+    ..Base::new(
+        "node-base",
+        &["npm", "webpack", "eslint", "gulp", "yarnpkg", "rollup", "mocha", "jest", "node-typescript"],
+    )
+};
+
+/// Those of the benchmark of imports.
+pub(crate) const BENCH: [Recipe; 2] = [
+    Recipe {
+        name: "bench-debian",
+        dockerfile: "FROM large-base\nCMD [\"bash\"]\n",
+        base: &LARGE,
+        in_docker: false,
+    },
+    Recipe {
+        name: "bench-node",
+        dockerfile: "FROM node-base\nCMD [\"node\"]\n",
+        base: &NODE,
+        in_docker: false,
+    },
+];
+
+/// Those of tests and demo.
 pub(crate) const ALL: [Recipe; 4] = [
     Recipe {
         name: "debian",
@@ -89,7 +125,7 @@ impl Recipe {
     }
 }
 
-/// The archives of the images of these names (all of them, if there are none), made if they are not in the cache.
+/// The archives of the images of these names (of all for tests and demo, if there are none), made if they are not in the cache.
 pub(crate) fn ensure(names: &[String]) -> Result<Vec<(&'static Recipe, PathBuf)>> {
     let wanted = choose(names)?;
     let mut archives = Vec::new();
@@ -112,8 +148,9 @@ fn choose(names: &[String]) -> Result<Vec<&'static Recipe>> {
         return Ok(ALL.iter().collect());
     }
     let find = |name: &String| {
-        let known = || ALL.map(|recipe| recipe.name).join(", ");
-        let found = ALL.iter().find(|recipe| recipe.name == name);
+        let all = || ALL.iter().chain(&BENCH);
+        let known = || all().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
+        let found = all().find(|recipe| recipe.name == name);
         found.ok_or_else(|| Error::other(format!("there is no image {name}; there are {}", known())))
     };
     names.iter().map(find).collect()
@@ -154,7 +191,12 @@ fn import(docker: &Dockerd, base: &Base, work: &Path) -> Result<()> {
         base.packages.iter().map(|p| format!(" +{p}")).collect::<String>()
     );
     let tree = work.join(base.name);
-    debootstrap::make(&tree, base.packages)?;
+    debootstrap::make(&tree, base.packages, base.installer)?;
+    let files = count_files(&tree)?;
+    if files < base.least_files {
+        let least = base.least_files;
+        return Err(Error::other(format!("{} has {files} files, less than {least}", base.name)));
+    }
     let mut tar = Command::new("tar");
     let mut tar = tar
         .args(["--numeric-owner", "--sort=name", "-c", "."])
@@ -170,6 +212,17 @@ fn import(docker: &Dockerd, base: &Base, work: &Path) -> Result<()> {
         return Err(Error::other(format!("import {}: docker {import}, tar {tar}", base.name)));
     }
     fs::remove_dir_all(&tree).file("remove", &tree)
+}
+
+/// How many regular files there are in a directory and those below it.
+fn count_files(dir: &Path) -> Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(dir).file("read", dir)? {
+        let entry = entry.file("read", dir)?;
+        let kind = entry.file_type().file("examine", entry.path())?;
+        count += if kind.is_dir() { count_files(&entry.path())? } else { usize::from(kind.is_file()) };
+    }
+    Ok(count)
 }
 
 fn build(docker: &Dockerd, recipe: &Recipe, work: &Path) -> Result<()> {
@@ -213,7 +266,7 @@ mod tests {
 
     #[test]
     fn each_recipe_builds_on_its_base() {
-        for recipe in &ALL {
+        for recipe in ALL.iter().chain(&BENCH) {
             let from = format!("FROM {}\n", recipe.base.name);
             assert!(recipe.dockerfile.contains(&from), "{}", recipe.name);
         }

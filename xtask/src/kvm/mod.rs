@@ -29,6 +29,7 @@ use std::{
 pub(crate) use docker::Dockerd;
 pub(crate) use initramfs::{hex, write_atomically};
 pub(crate) use inside::{VERB as INSIDE_VERB, run as inside};
+pub(crate) use spawn::dying_with_us;
 
 use crate::{
     error::{Context, FAILED, Result},

@@ -63,6 +63,11 @@ const PACKAGES: &[Package] = &[
     plain("docker-registry"),
     plain("skopeo"),
     unless("openssl", &["openssl", "version"]),
+    // What imports are measured against.
+    plain("gzip"),
+    plain("pigz"),
+    plain("libdeflate-tools"),
+    plain("isal"),
     // libkrunfw comes out of a Python wheel.
     unless("python3", &["python3", "--version"]),
     unless("python3-pip", &["python3", "-m", "pip", "--version"]),
