@@ -18,8 +18,8 @@ const DESCRIPTORS_PER_BLOCK: u32 = 64;
 /// Groups whose tables lie together, and its logarithm.
 const FLEX: u32 = 1 << LOG_FLEX;
 pub(crate) const LOG_FLEX: u8 = 4;
-/// By which factor the file system can grow within what is reserved. (The kernel can let it grow beyond that.)
-const GROWTH: u64 = 64;
+/// By which factor a file system can grow within what is reserved, up to 16 TiB. (The kernel can let it grow beyond that.)
+pub const GROWTH: u64 = 64;
 /// A last group with fewer blocks for data than that is not worth having.
 const MIN_LAST: u64 = 50;
 /// As many inodes as one block of bitmap has bits for.

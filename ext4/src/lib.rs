@@ -67,6 +67,7 @@ pub use checksum::checksum;
 pub use content::{Content, ContentWriter};
 pub use error::{Error, Reason};
 pub use finish::Summary;
+pub use geometry::GROWTH;
 pub use meta::{Device, Meta, Time};
 pub use options::Options;
 pub use writer::{InodeId, Writer};

@@ -174,6 +174,15 @@ pub(crate) fn restart() {
     }
 }
 
+/// Grows a mounted ext4 file system, on which `file` lies, to that many blocks.
+pub(crate) fn resize_ext4(file: impl AsFd, blocks: u64) -> io::Result<()> {
+    /// `_IOW('f', 16, __u64)` of the kernel's `ext4.h`.
+    const EXT4_IOC_RESIZE_FS: u32 = 0x4008_6610;
+    // SAFETY: the call reads one u64, which lives through it.
+    check(unsafe { libc::ioctl(file.as_fd().as_raw_fd(), EXT4_IOC_RESIZE_FS as _, &raw const blocks) })
+        .map(drop)
+}
+
 /// Lets a process have `count` open files, as docker does.
 pub(crate) fn allow_open_files(count: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: count, rlim_max: count };

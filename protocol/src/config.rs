@@ -29,6 +29,8 @@ pub struct GuestConfig {
     pub root_device: String,
     /// Its type.
     pub root_fstype: String,
+    /// The size to which the mounted root file system, an ext4 then, is to be grown; it stays as it is without.
+    pub root_bytes: Option<u64>,
     /// The guest's connects are forwarded by TSI.
     pub network: bool,
     /// Host directories that the user asked for by name.
@@ -57,6 +59,7 @@ impl Default for GuestConfig {
             default_cwd: ByteBuf::new(),
             root_device: "/dev/vda".to_owned(),
             root_fstype: "ext4".to_owned(),
+            root_bytes: None,
             network: false,
             volumes: Vec::new(),
             wall_clock_unix_ns: 0,

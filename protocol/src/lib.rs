@@ -70,6 +70,9 @@ pub const INIT_PATH: &str = "/init.krun";
 /// The encoded [`GuestConfig`] in the virtual root.
 pub const CONFIG_PATH: &str = "/config.krun";
 
+/// What init's report begins with when [`GuestConfig::root_bytes`] can't be had.
+pub const CANNOT_GROW: &str = "cannot grow the root file system";
+
 /// Stdin that may be under way, not yet taken by the process.
 pub const STDIN_WINDOW_BYTES: u32 = 256 * 1024;
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use bottle::launch::{Machine, Process, Timings};
+use bottle::vm::DiskSize;
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -39,6 +40,10 @@ pub(super) struct MachineArgs {
     /// Memory in MiB. The guest takes it from the host as it uses it.
     #[arg(long, value_name = "MIB")]
     memory: Option<u32>,
+    /// The disk's size in GiB, or with a unit: 512M, 40G, 2T. It takes space on the host as the guest uses it
+    /// [default: 16, more for a large image]
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<DiskSize>,
     /// Print how long each step took.
     #[arg(long)]
     pub(super) timings: bool,
@@ -71,7 +76,7 @@ fn variable(setting: &OsStr) -> Option<(OsString, OsString)> {
 
 impl MachineArgs {
     pub(super) fn machine(&self) -> Machine {
-        Machine { cpus: self.cpus, memory_mib: self.memory }
+        Machine { cpus: self.cpus, memory_mib: self.memory, disk_size: self.disk }
     }
 
     /// On stderr, like all that is not the command's.

@@ -106,10 +106,7 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::State(error) => error.hint(),
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::Vm(error) => VmError::hint(error).map(str::to_owned),
-        LaunchError::Disk(_) => Some(
-            "if the disk is full, free some space or set BOTTLE_STATE_DIR to a directory on another"
-                .to_owned(),
-        ),
+        LaunchError::Disk(error) => error.hint().map(str::to_owned),
         LaunchError::Agent(AgentError::Failed(failure)) => match failure.kind {
             FailureKind::NotFound => Some("the command is looked for in the PATH of the image".to_owned()),
             FailureKind::NotExecutable => {

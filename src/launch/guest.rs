@@ -9,7 +9,7 @@ use super::{LaunchError, Process, Timings};
 use crate::image::{Image, ImageError, ImportOptions, Progress, Source, Store};
 use crate::state::StateDir;
 use crate::vm::agent::ExitStatus;
-use crate::vm::{AllowRule, Starting, VmConfig, create_overlay};
+use crate::vm::{AllowRule, DiskSize, Starting, VmConfig, create_overlay};
 
 /// The machine to run in.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,8 @@ pub struct Machine {
     pub cpus: Option<u8>,
     /// Memory in MiB; the default of [`VmConfig`] if not given.
     pub memory_mib: Option<u32>,
+    /// The disk's size; that for which the image is made if not given: 16 GiB, more for a large one.
+    pub disk_size: Option<DiskSize>,
 }
 
 /// What a guest gets beside its image.
@@ -55,12 +57,13 @@ pub(super) fn run(
 ) -> Result<ExitStatus, LaunchError> {
     let request = process.request(image.id, &image.config, process.terminal_size()?)?;
     let disk = state.path().join("disk.qcow2");
-    timings.measure("disk", || create_overlay(&image.base, &disk))?;
+    timings.measure("disk", || create_overlay(&image.base, &disk, surroundings.machine.disk_size))?;
 
     let mut config = VmConfig::new(state.path(), disk);
     config.hostname = state.slug().to_owned();
     config.cpus = surroundings.machine.cpus.unwrap_or(config.cpus);
     config.memory_mib = surroundings.machine.memory_mib.unwrap_or(config.memory_mib);
+    config.disk_size = surroundings.machine.disk_size;
     config.allow = surroundings.allow;
     config.env = image.config.env.iter().cloned().chain(surroundings.env).collect();
     config.user = image.config.user.clone().unwrap_or_default();

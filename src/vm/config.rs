@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bottle_protocol::{EnvVar, GuestConfig};
 
-use super::AllowRule;
+use super::{AllowRule, DiskSize};
 
 /// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
 const DEFAULT_CPUS: u8 = 2;
@@ -25,6 +25,9 @@ pub struct VmConfig {
     pub state_dir: PathBuf,
     /// The root disk, a qcow2 image ([`super::create_overlay`]) with an ext4 file system.
     pub disk: PathBuf,
+    /// The guest grows the file system on the disk to that, before anything runs in it. The disk must have the size
+    /// already. Not given, the file system stays as it is.
+    pub disk_size: Option<DiskSize>,
     /// The guest's name, at most 64 bytes.
     pub hostname: String,
     /// Virtual processors.
@@ -51,6 +54,7 @@ impl VmConfig {
         Self {
             state_dir: state_dir.into(),
             disk: disk.into(),
+            disk_size: None,
             hostname: "bottle".to_owned(),
             cpus: DEFAULT_CPUS,
             memory_mib: DEFAULT_MEMORY_MIB,
@@ -80,6 +84,7 @@ impl VmConfig {
             env: self.env.iter().map(|(name, value)| EnvVar::new(name.as_str(), value.as_str())).collect(),
             default_user: self.user.clone().into_bytes().into(),
             default_cwd: self.working_dir.clone().into_bytes().into(),
+            root_bytes: self.disk_size.map(DiskSize::bytes),
             network: !self.allow.is_empty(),
             wall_clock_unix_ns,
             ..GuestConfig::default()

@@ -2,6 +2,9 @@
 //!
 //! The overlay states the format of its backing file, raw. One that does not is probed by whoever opens it, and then a
 //! guest that writes a qcow2 header to the start of its disk would choose what file of the host is opened next.
+//!
+//! An overlay can be larger than its base: what is behind the base's end reads as zeros. The guest's init then grows the
+//! file system ([`super::VmConfig::disk_size`]).
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,8 @@ use std::{fs, io};
 use imago::file::File as ImageFile;
 use imago::qcow2::Qcow2CreateBuilder;
 use imago::{FormatCreateBuilder, StorageOpenOptions};
+
+use super::disk_size::{DiskSize, human};
 
 /// Why an overlay could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,20 +35,64 @@ pub enum DiskError {
         /// The path.
         path: PathBuf,
     },
+    /// A disk only grows.
+    #[error("a disk of {size} can't be had: the image is made for {}", human(*image_bytes))]
+    TooSmall {
+        /// What was asked for.
+        size: DiskSize,
+        /// What the image has.
+        image_bytes: u64,
+    },
+    /// Beyond that, there is no room for the tables of more groups of blocks.
+    #[error("a disk of {size} can't be had: that of this image grows to {} at most", human(*most_bytes))]
+    TooLarge {
+        /// What was asked for.
+        size: DiskSize,
+        /// What can be had.
+        most_bytes: u64,
+    },
 }
 
-/// Makes `overlay`, a disk that reads as `base` (a raw image, whose size it takes) until it is written to.
+impl DiskError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::TooSmall { .. } => {
+                Some("leave --disk out, or ask for more: a disk costs nothing until it is used")
+            }
+            Self::TooLarge { .. } => Some("choose a smaller size with --disk"),
+            Self::Io { .. } => {
+                Some("if the disk is full, free some space or set BOTTLE_STATE_DIR to a directory on another")
+            }
+            Self::BadBasePath { .. } => Some("set BOTTLE_CACHE_DIR to another directory"),
+        }
+    }
+}
+
+/// Makes `overlay`, a disk that reads as `base` (a raw image) until it is written to. It has `size`, or the base's size.
 ///
 /// # Errors
-/// When the base cannot be read, or the overlay exists or cannot be written. Nothing is left behind then.
-pub fn create_overlay(base: &Path, overlay: &Path) -> Result<(), DiskError> {
+/// When the base cannot be read or cannot grow to `size`, or the overlay exists or cannot be written. Nothing is left behind
+/// then.
+pub fn create_overlay(base: &Path, overlay: &Path, size: Option<DiskSize>) -> Result<(), DiskError> {
     let io = |action, path: &Path| {
         let path = path.to_owned();
         move |source| DiskError::Io { action, path, source }
     };
     let bad_base = || DiskError::BadBasePath { path: base.to_owned() };
     let backing = base.to_str().filter(|path| path.len() <= 1023).ok_or_else(bad_base)?;
-    let size_bytes = fs::metadata(base).map_err(io("read the size of", base))?.len();
+    let image_bytes = fs::metadata(base).map_err(io("read the size of", base))?.len();
+    let size_bytes = match size {
+        Some(size) if size.bytes() < image_bytes => return Err(DiskError::TooSmall { size, image_bytes }),
+        Some(size) if size.bytes().div_ceil(bottle_ext4::GROWTH) > image_bytes => {
+            return Err(DiskError::TooLarge {
+                size,
+                most_bytes: image_bytes.saturating_mul(bottle_ext4::GROWTH),
+            });
+        }
+        Some(size) => size.bytes(),
+        None => image_bytes,
+    };
     let file = fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -75,7 +124,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (base, overlay) = (dir.path().join("base"), dir.path().join("overlay"));
         fs::File::create(&base).unwrap().set_len(1 << 34).unwrap();
-        create_overlay(&base, &overlay).unwrap();
+        create_overlay(&base, &overlay, None).unwrap();
         let bytes = fs::read(&overlay).unwrap();
         assert!(bytes.starts_with(b"QFI\xfb"), "no qcow2 header");
         assert_eq!(u64::from_be_bytes(bytes[24..32].try_into().unwrap()), 1 << 34, "virtual size");
@@ -83,14 +132,33 @@ mod tests {
         let stated = b"\xe2\x79\x2a\xca\x00\x00\x00\x03raw";
         assert!(bytes.windows(stated.len()).any(|window| window == stated), "no backing format");
         assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
-        assert!(matches!(create_overlay(&base, &overlay), Err(DiskError::Io { action: "create", .. })));
+        assert!(matches!(create_overlay(&base, &overlay, None), Err(DiskError::Io { action: "create", .. })));
     }
 
     #[test]
     fn a_missing_base_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let overlay = dir.path().join("overlay");
-        assert!(create_overlay(&dir.path().join("base"), &overlay).is_err());
+        assert!(create_overlay(&dir.path().join("base"), &overlay, None).is_err());
         assert!(!overlay.exists());
+    }
+
+    #[test]
+    fn an_overlay_can_be_larger_and_not_smaller() {
+        let dir = tempfile::tempdir().unwrap();
+        let (base, overlay) = (dir.path().join("base"), dir.path().join("overlay"));
+        fs::File::create(&base).unwrap().set_len(1 << 34).unwrap();
+        let error = create_overlay(&base, &overlay, Some("16383M".parse().unwrap())).unwrap_err();
+        assert_eq!(error.to_string(), "a disk of 16383 MiB can't be had: the image is made for 16 GiB");
+        assert!(error.hint().is_some() && !overlay.exists());
+        let error = create_overlay(&base, &overlay, Some("1025G".parse().unwrap())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a disk of 1025 GiB can't be had: that of this image grows to 1 TiB at most"
+        );
+        create_overlay(&base, &overlay, Some("1T".parse().unwrap())).unwrap();
+        let bytes = fs::read(&overlay).unwrap();
+        assert_eq!(u64::from_be_bytes(bytes[24..32].try_into().unwrap()), 1 << 40, "virtual size");
+        assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bottle_protocol::ConfigError;
+use bottle_protocol::{CANNOT_GROW, ConfigError};
 
 use super::agent::AgentError;
 use super::sys;
@@ -118,6 +118,9 @@ impl VmError {
             }
             Self::Ended { log, .. } if log.contains("Out of memory") => {
                 Some("the guest was out of memory: give it more with --memory")
+            }
+            Self::Boot { source: AgentError::BootFailed(why), .. } if why.starts_with(CANNOT_GROW) => {
+                Some("choose another size with --disk")
             }
             Self::TimedOut { .. } => Some("where the machine is busy, run it again"),
             _ => None,

@@ -10,6 +10,7 @@
 mod archives;
 mod bad_input;
 mod bundle;
+mod disk;
 mod docker;
 mod harness;
 mod host_faults;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! virtual root (virtiofs, no host directory behind it): /init.krun /config.krun /dev /proc /sys /newroot
-//!   config read ─► clock ─► /dev/vda mounted on /newroot ─► it becomes the root, the virtual one is let go
-//!   ─► /dev /proc /sys /run ─► volumes ─► names, loopback ─► agent listens ─► host told on READY_PORT
+//!   config read ─► clock ─► /dev/vda mounted on /newroot ─► it becomes the root, the virtual one is let go,
+//!   its file system grown ─► /dev /proc /sys /run ─► volumes ─► names, loopback ─► agent listens ─► host told on READY_PORT
 //! ```
 
 mod clock;
@@ -66,6 +66,9 @@ fn boot(timings: &mut BootTimings) -> Result<Booted, BootError> {
     let config = read_config()?;
     clock::set_from_host(config.wall_clock_unix_ns);
     mounts::enter_root(&config.root_device, &config.root_fstype)?;
+    if let Some(bytes) = config.root_bytes {
+        mounts::grow_root(bytes)?;
+    }
     timings.root_mounted_ns = nanoseconds_since_boot();
     mounts::system()?;
     for volume in &config.volumes {

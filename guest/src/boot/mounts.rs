@@ -6,13 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use bottle_protocol::Volume;
+use bottle_protocol::{CANNOT_GROW, Volume};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, mount_remount, unmount};
 
 use super::{BootError, named, warn};
+use crate::sys;
 
 const NEW_ROOT: &str = "/newroot";
+
+/// That of every image that a bottle makes.
+const ROOT_BLOCK_BYTES: u64 = 4096;
 
 /// For file systems that hold no programs and no devices.
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
@@ -43,6 +47,18 @@ pub(super) fn enter_root(device: &str, fstype: &str) -> Result<(), BootError> {
         Err(error) => return named(Err(error), "cannot change to the new root"),
     }
     named(rustix::process::chdir("/"), "/")
+}
+
+/// Grows the root's file system to that size, if it has it not yet.
+///
+/// What the kernel does not have to write for it, it leaves to a thread that would write it during the next minutes: zeros
+/// into inode tables, for which the host's disk would have to have room. Tables work without them.
+pub(super) fn grow_root(bytes: u64) -> Result<(), BootError> {
+    let what = format!("{CANNOT_GROW} to {bytes} bytes");
+    let root = named(fs::File::open("/"), &what)?;
+    named(sys::resize_ext4(&root, bytes / ROOT_BLOCK_BYTES), &what)?;
+    let no_thread = mount_remount("/", MountFlags::NOATIME, c"noinit_itable");
+    named(no_thread, &what)
 }
 
 /// `/dev`, `/proc`, `/sys` and `/run` of the new root.
