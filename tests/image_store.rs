@@ -1,13 +1,14 @@
 //! What the store lists, finds and removes, while images are imported and used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use bottle::image::{Image, ImageError, ImageId, ImportOptions, Source, Store};
+use bottle::image::{Damage, Image, ImageError, ImageId, ImportOptions, Source, Store};
 use tempfile::TempDir;
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -158,6 +159,81 @@ fn a_damaged_image_is_listed_and_can_be_removed() {
     assert!(stored.config.is_none() && stored.sources.is_empty() && !stored.in_use);
     fixture.store.remove(id).unwrap();
     assert!(fixture.ids().is_empty());
+}
+
+/// Writes a few bytes into an image's base, in a block that has some.
+fn overwrite(base: &Path) {
+    fs::set_permissions(base, Permissions::from_mode(0o600)).unwrap();
+    let file = fs::File::options().write(true).open(base).unwrap();
+    file.write_all_at(b"others", 4096 + 100).unwrap();
+}
+
+#[test]
+fn a_base_that_was_written_to_is_found_and_rebuilt() {
+    let fixture = Fixture::new();
+    let (damaged, whole) = (fixture.import("a"), fixture.import("b"));
+    assert!(fixture.store.check(damaged.id).unwrap().is_none());
+    let before = fs::read(fixture.image_dir(damaged.id).join("record.json")).unwrap();
+    overwrite(&damaged.base);
+    let found = fixture.store.check(damaged.id).unwrap();
+    assert!(matches!(found, Some(Damage::Touched)), "{found:?}");
+    assert!(fixture.store.check(whole.id).unwrap().is_none());
+    assert!(fixture.store.get(damaged.id).is_none() && fixture.store.get(whole.id).is_some());
+    let again = fixture.import("a");
+    assert!(!again.cached && fixture.store.check(again.id).unwrap().is_none());
+    let after = fs::read(fixture.image_dir(again.id).join("record.json")).unwrap();
+    let checksum = |record: &[u8]| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(record).unwrap()["checksum"].clone()
+    };
+    assert!(checksum(&after).is_u64());
+    assert_eq!(checksum(&before), checksum(&after));
+}
+
+#[test]
+fn damage_that_only_reading_shows_is_found() {
+    let fixture = Fixture::new();
+    let image = fixture.import("a");
+    let modified = fs::metadata(&image.base).unwrap().modified().unwrap();
+    overwrite(&image.base);
+    fs::File::options().write(true).open(&image.base).unwrap().set_modified(modified).unwrap();
+    assert!(fixture.store.get(image.id).is_some());
+    let found = fixture.store.check(image.id).unwrap();
+    assert!(matches!(found, Some(Damage::Checksum)), "{found:?}");
+}
+
+#[test]
+fn each_kind_of_damage_is_named() {
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 6] = [
+        (|dir| fs::write(dir.join("config.json"), b"{}").unwrap(), "config.json was changed"),
+        (|dir| fs::remove_file(dir.join("config.json")).unwrap(), "config.json can't be read"),
+        (|dir| fs::write(dir.join("record.json"), b"{").unwrap(), "record.json does not say"),
+        (|dir| fs::remove_file(dir.join("base.ext4")).unwrap(), "base.ext4 can't be read"),
+        (
+            |dir| {
+                fs::set_permissions(dir.join("base.ext4"), Permissions::from_mode(0o600)).unwrap();
+                fs::File::options()
+                    .write(true)
+                    .open(dir.join("base.ext4"))
+                    .unwrap()
+                    .set_len(1 << 20)
+                    .unwrap();
+            },
+            "base.ext4 has 1048576 bytes, and had 17179869184",
+        ),
+        (|dir| overwrite(&dir.join("base.ext4")), "base.ext4 was written to"),
+    ];
+    let fixture = Fixture::new();
+    for (harm, named) in harms {
+        let id = fixture.import("a").id;
+        harm(&fixture.image_dir(id));
+        let found = fixture.store.check(id).unwrap().map(|damage| damage.to_string()).unwrap_or_default();
+        assert!(found.starts_with(named), "{found}");
+        assert!(fixture.store.get(id).is_none(), "{named}");
+    }
+    let id = fixture.import("a").id;
+    fixture.store.remove(id).unwrap();
+    assert!(matches!(fixture.store.check(id), Err(ImageError::NotStored { .. })));
 }
 
 /// Imports, uses and removals of one image at once, in threads that each open the store for themselves.

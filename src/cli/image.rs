@@ -10,6 +10,7 @@ use bottle::state;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::check::CheckArgs;
 use super::import::ImportFlags;
 use super::progress::ProgressLine;
 use super::report::CliError;
@@ -22,6 +23,7 @@ pub(super) enum ImageVerb {
     Import(ImportArgs),
     Ls(LsArgs),
     Inspect(InspectArgs),
+    Check(CheckArgs),
     Rm(RmArgs),
     Prune(PruneArgs),
 }
@@ -89,6 +91,7 @@ impl ImageVerb {
                 let found: Result<Vec<_>, _> = args.images.iter().map(|name| store.find(name)).collect();
                 write_json(&mut out, &found?)
             }
+            Self::Check(args) => return args.run(&store, &mut out),
             Self::Rm(args) => {
                 for name in &args.images {
                     let image = store.find(name)?;
@@ -107,7 +110,7 @@ impl ImageVerb {
     }
 }
 
-fn unwritten(source: std::io::Error) -> CliError {
+pub(super) fn unwritten(source: std::io::Error) -> CliError {
     CliError::Io { what: "cannot write to stdout", source }
 }
 
@@ -189,7 +192,7 @@ fn write_table(out: &mut impl Write, images: &[Stored]) -> std::io::Result<()> {
 }
 
 /// In units of 1000, as docker's.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB"] {
         if value < 1000.0 {

@@ -1,10 +1,11 @@
 //! The command line: one file a verb. The doc comments are the manual.
 //!
 //! - [`run`] and [`vm_run`] launch; [`process`] has the flags that both share, [`import`] those of all that take an image.
-//! - [`image`], [`gc`], [`doctor`]: what is on this machine.
+//! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
 
+mod check;
 mod doctor;
 mod gc;
 mod image;

@@ -40,6 +40,8 @@ pub struct Stored {
     pub disk_bytes: u64,
     /// The size of the file system in it, in bytes.
     pub nominal_bytes: u64,
+    /// Of the file system's image, as [`bottle_ext4::checksum`] had it when it was made; none if that is not known any more.
+    pub checksum: Option<u64>,
     /// What the import changed in it, a line each.
     pub fixups: Vec<String>,
     /// A bottle uses it, or an import is about to.
@@ -166,6 +168,7 @@ impl Store {
             disk_bytes: disk_bytes(&dir),
             nominal_bytes: base.and_then(|base| base.metadata()).map_or(0, |meta| meta.len()),
             sources: record.sources,
+            checksum: record.checksum,
             fixups: record.fixups,
             in_use,
         })

@@ -21,7 +21,8 @@
 //! ├── <sha256 of the image's config>/
 //! │   ├── base.ext4     the merged layers, 16 GiB nominal, sparse, mode 0400
 //! │   ├── config.json   the config, byte for byte: its digest is the directory's name
-//! │   ├── record.json   where it came from, when, and what was changed of it
+//! │   ├── record.json   where it came from, when, what was changed of it, and what base.ext4 is by
+//! │   │                 size, time and checksum: one that is not is imported again
 //! │   └── used          its time is that of the last use
 //! ├── daemon/<id>       for a daemon whose image IDs are not config digests: the config's digest
 //! ├── locks/<id>        held while that image is imported, so that two imports do the work once
@@ -34,6 +35,7 @@
 mod archive;
 mod blob;
 mod build;
+mod check;
 mod config;
 mod contents;
 mod daemon;
@@ -62,6 +64,7 @@ mod tree;
 mod tree_tests;
 mod work;
 
+pub use check::Damage;
 pub use config::{BadDigest, ImageConfig, ImageId};
 pub use error::ImageError;
 pub use inventory::Stored;

@@ -13,8 +13,10 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::build::Built;
+use super::check::Seal;
 
 const RECORD: &str = "record.json";
+const NEW_RECORD: &str = "record.json.new";
 const USED: &str = "used";
 
 /// More sources of one image than this are not noted: what is newest is known.
@@ -32,13 +34,21 @@ pub(super) struct Record {
     pub(super) fixups: Vec<String>,
     /// Of `base.ext4`, as [`bottle_ext4::checksum`] has it.
     pub(super) checksum: Option<u64>,
+    /// Of `base.ext4`, as it was put into its place.
+    pub(super) seal: Option<Seal>,
 }
 
 impl Record {
-    pub(super) fn new(source: &str, built: Built) -> Self {
+    pub(super) fn new(source: &str, built: Built, seal: Option<Seal>) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let Built { fixups, checksum } = built;
-        Self { sources: vec![source.to_owned()], imported: now.as_secs(), fixups, checksum: Some(checksum) }
+        Self {
+            sources: vec![source.to_owned()],
+            imported: now.as_secs(),
+            fixups,
+            checksum: Some(checksum),
+            seal,
+        }
     }
 
     /// What is noted in an image's directory: nothing, if that can't be read.
@@ -49,9 +59,10 @@ impl Record {
 
     /// Replaces what is noted.
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
-        let file = tempfile::NamedTempFile::new_in(dir)?;
-        serde_json::to_writer(&file, self)?;
-        file.persist(dir.join(RECORD)).map(drop).map_err(|error| error.error)
+        // Always the same name, so that what a killed process leaves is used up by the next one. Each has the image's lock.
+        let new = dir.join(NEW_RECORD);
+        serde_json::to_writer(File::create(&new)?, self)?;
+        std::fs::rename(new, dir.join(RECORD))
     }
 
     /// Puts a source last. Tells whether that changed anything.
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn the_newest_source_is_last_and_each_is_noted_once() {
-        let mut record = Record::new("a", Built { fixups: Vec::new(), checksum: 1 });
+        let mut record = Record::new("a", Built { fixups: Vec::new(), checksum: 1 }, None);
         assert!(!record.add_source("a"));
         assert!(record.add_source("b") && record.add_source("a"));
         assert_eq!(record.sources, ["b", "a"]);
@@ -107,6 +118,7 @@ mod tests {
         let record = Record::new(
             "docker-daemon:x",
             Built { fixups: vec!["/tmp: 1777".to_owned()], checksum: u64::MAX },
+            Some(Seal::of(&dir.path().metadata().unwrap())),
         );
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()), record);

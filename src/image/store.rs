@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::archive::{self, Archived, Table};
 use super::build::{self, Built, Terms};
+use super::check::{self, Seal};
 use super::config::{ImageConfig, ImageId};
 use super::daemon::{Daemon, Inspected};
 use super::error::ImageError;
@@ -108,6 +109,12 @@ impl Store {
             Source::DockerDaemon(name) | Source::Name(name) => import.exported_by_daemon(name),
         }?;
         self.note_use(&image, &import.origin);
+        // An import that was made has done so.
+        if image.cached
+            && let Err(error) = work::tidy(&self.images.join("work"))
+        {
+            log::warn!("can't remove what dead imports left: {error}");
+        }
         Ok(image)
     }
 
@@ -150,22 +157,20 @@ impl Store {
     pub fn get(&self, key: impl Into<ImageKey>) -> Option<Image> {
         let key = key.into();
         let dir = self.place(key);
-        let base = dir.join("base.ext4");
-        let json = fs::read(dir.join("config.json")).ok()?;
-        if ImageId::of(&json) != key.id {
-            log::warn!("the config in {} was changed: the image is imported again", dir.display());
+        if !dir.exists() {
             return None;
         }
-        let in_use = match open_for_use(&base) {
-            Ok(file) => file,
-            Err(error) => {
-                log::warn!("{}: {error}: the image is imported again", base.display());
+        let seen = match check::glance(&dir, key.id) {
+            Ok(seen) => seen,
+            Err(damage) => {
+                log::warn!("{}: {damage}: the image is imported again", dir.display());
                 return None;
             }
         };
-        let config = ImageConfig::parse(&json).ok()?;
+        let config = ImageConfig::parse(&seen.config_json).ok()?;
         let ImageKey { id, fixups } = key;
-        Some(Image { id, fixups, config, base, cached: true, _in_use: Arc::new(in_use) })
+        let in_use = Arc::new(seen.base);
+        Some(Image { id, fixups, config, base: dir.join("base.ext4"), cached: true, _in_use: in_use })
     }
 
     /// Where an image is, or would be.
@@ -307,7 +312,10 @@ impl<'a> Making<'a> {
             .map_err(|error| store.io("write-protect", &base, error))?;
         let json = dir.join("config.json");
         fs::write(&json, config_json).map_err(|error| store.io("write", &json, error))?;
-        Record::new(origin, built).write(&dir).map_err(|error| store.io("write", &dir, error))?;
+        let seal = fs::metadata(&base).map_err(|error| store.io("examine", &base, error))?;
+        Record::new(origin, built, Some(Seal::of(&seal)))
+            .write(&dir)
+            .map_err(|error| store.io("write", &dir, error))?;
         let place = store.place(key);
         // Something damaged may be there; it goes with the work directory.
         if place.exists() {
@@ -323,7 +331,7 @@ impl<'a> Making<'a> {
 }
 
 /// Opens an image with the lock of those who use it, if it is an ext4 image and still in its place then.
-fn open_for_use(base: &Path) -> io::Result<File> {
+pub(super) fn open_for_use(base: &Path) -> io::Result<File> {
     let file = File::open(base)?;
     // Who has it for himself alone is about to remove the image, or only looks: neither takes long.
     work::share(&file)?;

@@ -45,6 +45,13 @@ impl Drop for WorkDir {
     }
 }
 
+/// Removes what dead imports left in `parent`, unless somebody is just doing that.
+pub(crate) fn tidy(parent: &Path) -> io::Result<()> {
+    make_dir(parent)?;
+    let guard = lock_file(&parent.join(".lock"))?;
+    if try_lock(&guard)? { sweep(parent) } else { Ok(()) }
+}
+
 /// Removes the directories in `parent` that nobody works in. What can't be removed is left for the next time.
 fn sweep(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
