@@ -40,6 +40,9 @@ enum Verb {
     },
     /// Run every test, those that need KVM in the emulated host if need be
     Test {
+        /// Run the long ones, too: minutes of imports that are killed. CI does not
+        #[arg(long)]
+        long: bool,
         /// Run only the tests whose names contain one of these
         filters: Vec<String>,
     },
@@ -108,7 +111,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             let [archive, inits] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
             bench::run_inside(&parts, archive, inits)
         }
-        Verb::Test { filters } => test::run(&filters).map(ExitCode::from),
+        Verb::Test { long, filters } => test::run(long, &filters).map(ExitCode::from),
         Verb::Inside => kvm::inside(),
     }
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask test`: every test. Those that need docker or KVM are the ignored ones of some integration tests; their
-//! programs are built here and run where there is what they need.
+//! programs are built here and run where there is what they need. So are those that take long, for `--long`.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,10 +35,13 @@ const TARGETS: [Target; 3] = [
     Target { name: "e2e", package: "bottle", here: false, wants_images: true },
 ];
 
+/// Those whose ignored tests need nothing but time.
+const LONG: [(&str, &str); 1] = [("bottle", "image_torture")];
+
 type Image = (&'static images::Recipe, PathBuf);
 
-/// Runs all tests; returns the exit code of the first that failed.
-pub(crate) fn run(filters: &[String]) -> Result<u8> {
+/// Runs all tests, the long ones only if they are wanted; returns the exit code of the first that failed.
+pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     setup::run(setup::Voice::Changes)?;
     let images = images::ensure(&[])?;
     let cargo = || {
@@ -47,10 +50,17 @@ pub(crate) fn run(filters: &[String]) -> Result<u8> {
         cargo
     };
     command::run(cargo().args(["build", "--release", "--workspace"]))?;
-    let status = cargo().args(["test", "--release", "--workspace", "--"]).args(filters).status();
-    let status = status.map_err(|source| Error::Start { program: "cargo".into(), source })?;
-    if !status.success() {
-        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+    let mut plain = vec![vec!["test", "--release", "--workspace", "--"]];
+    let targets = LONG.iter().filter(|_| long);
+    plain.extend(targets.map(|(package, name)| {
+        vec!["test", "--release", "--package", package, "--test", name, "--", "--ignored"]
+    }));
+    for words in plain {
+        let status = cargo().args(words).args(filters).status();
+        let status = status.map_err(|source| Error::Start { program: "cargo".into(), source })?;
+        if !status.success() {
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
     }
     let targets = TARGETS.iter().flat_map(|target| ["--package", target.package, "--test", target.name]);
     let build = ["test", "--release", "--no-run", "--message-format=json"];
