@@ -35,7 +35,9 @@ fn a_missing_archive_is_named() {
     let run = |image: &str| Bottle::new(&["vm", "run", image, "--", "true"]).run();
     run("docker-archive:/no/such/image.tar").refused(125, &["/no/such/image.tar"]);
     run("/no/such/image.tar").refused(125, &["/no/such/image.tar"]);
-    run("no-such-image:latest").refused(125, &["no-such-image:latest"]);
+    // Neither in the daemon nor in its registry, which is nobody here.
+    let missing = "localhost:1/no-such-image:latest";
+    run(missing).refused(125, &[missing, "localhost:1 can't be reached"]);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Pulling what is there, and asking for what is not.
 
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::thread;
 
 use crate::bottle::Bottle;
 use crate::docker_registry::Registry;
@@ -77,6 +80,38 @@ fn what_is_not_there_is_named() {
     for part in ["the docker daemon can't be reached", "missing:latest: no such name"] {
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn a_name_that_the_daemon_does_not_have_is_pulled() {
+    let (bottle, registry) = (Bottle::new(), Registry::start());
+    let image = Image::new(6, 10);
+    registry.push("a:1", &[&image]);
+    let socket = bottle.path("docker.sock");
+    let daemon = UnixListener::bind(&socket).unwrap();
+    thread::spawn(move || {
+        for mut stream in daemon.incoming().map(Result::unwrap) {
+            let head = BufReader::new(stream.try_clone().unwrap()).lines();
+            head.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+            let body = r#"{"message":"No such image"}"#;
+            let length = body.len();
+            write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                .unwrap();
+        }
+    });
+    let host = format!("unix://{}", socket.display());
+    let import = |name: &str| {
+        let output = bottle.run(&["image", "import", name], &[("DOCKER_HOST", host.as_ref())]);
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (id, error) = import(&format!("{}/a:1", registry.address));
+    assert_eq!(id.trim(), image.id.to_string(), "{error}");
+    let name = format!("{}/a:2", registry.address);
+    let (_, error) = import(&name);
+    assert!(error.contains(&format!("the docker daemon has no image {name}; and")), "{error}");
+    assert!(error.contains("a:2: no such tag"), "{error}");
+    let (_, error) = import(&format!("docker-daemon:{name}"));
+    assert!(error.contains("has no image") && !error.contains("; and"), "{error}");
 }
 
 #[test]
