@@ -16,7 +16,8 @@ use super::export;
 use super::ext4::Disk;
 use super::key::ImageKey;
 use super::record::{self, Record};
-use super::report::{OnProgress, Progress, Report, Reporter};
+use super::registry::{Reference, RegistryError};
+use super::report::{OnProgress, Progress, Report, Reporter, wait};
 use super::source::Source;
 use super::work::{self, WorkDir};
 use super::{manifest, registry};
@@ -101,7 +102,7 @@ impl Store {
         let import =
             Import { store: self, origin: source.to_string(), options, reporter: Reporter::new(progress) };
         let image = match source {
-            Source::Registry(reference) => import.archived(&registry::open(reference)?),
+            Source::Registry(reference) => import.found_in_registry(reference),
             Source::DockerArchive(file) => import.archived(&archive::open(file, Table::Docker)?),
             Source::OciArchive(file) | Source::OciLayout(file) => {
                 import.archived(&archive::open(file, Table::Oci)?)
@@ -218,6 +219,12 @@ impl Import<'_> {
             let built = build::build(archived, self.options.terms(), making.disk(), &self.reporter)?;
             making.complete(key, &archived.config, &archived.config_json, built, &self.origin)
         })
+    }
+
+    fn found_in_registry(&self, image: &Reference) -> Result<Image, ImageError> {
+        self.reporter.tell(Progress::Asking)?;
+        let found = wait(&registry::open(image)?, &self.reporter)?;
+        self.archived(&found.unwrap_or_else(|| Err(RegistryError::unanswered(image).into()))?)
     }
 
     fn exported_by_daemon(&self, name: &str) -> Result<Image, ImageError> {

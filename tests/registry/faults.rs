@@ -1,7 +1,13 @@
 //! Connections that break in the middle of a blob.
 
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use bottle::image::{ImageError, ImportOptions, Progress, Source, Store};
+
 use crate::bottle::Bottle;
 use crate::docker_registry::Registry;
+use crate::http::{Request, Server};
 use crate::image::{self, Image};
 use crate::proxy::{Fault, Proxy};
 
@@ -104,4 +110,35 @@ fn changed_bytes_are_noticed() {
         .proxy(|n| if n == 0 { cut_at(MIDDLE) } else { Fault { flip: Some(MIDDLE), ..Fault::default() } });
     let error = setup.bottle.refused(&proxy.server.reference("a:1"));
     assert!(error.contains("has the wrong digest"), "{error}");
+}
+
+/// An import is stopped once nothing has come for a while, long before it would be given up.
+fn stopped(bottle: &Bottle, source: &str) -> Progress {
+    let store = Store::open(&bottle.path("cache")).unwrap();
+    let (mut last, mut same) = (Progress::Waiting, 0);
+    let start = Instant::now();
+    let source: Source = source.parse().unwrap();
+    let stopped = store.import(&source, &ImportOptions::default(), &mut |progress| {
+        same = if progress == last { same + 1 } else { 0 };
+        last = progress;
+        if same < 5 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    assert!(matches!(stopped, Err(ImageError::Stopped)), "{stopped:?}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    last
+}
+
+#[test]
+fn who_waits_for_a_registry_may_stop() {
+    let setup = Setup::new(16);
+    let proxy = setup.proxy(|_| Fault { stays_open: true, ..cut_at(MIDDLE) });
+    let last = stopped(&setup.bottle, &proxy.server.reference("a:1"));
+    assert!(matches!(last, Progress::Layer { .. }), "{last:?}");
+    let silent = Server::serve(|stream, _| {
+        if Request::read(stream).is_some() {
+            // Until the other side has gone: no answer.
+            std::io::copy(&mut &*stream, &mut std::io::sink()).unwrap_or_default();
+        }
+    });
+    assert_eq!(stopped(&setup.bottle, &silent.reference("a:1")), Progress::Asking);
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::reference::Reference;
+
 /// Why an image could not be had from a registry. [`RegistryError::hint`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -203,6 +205,12 @@ impl RegistryError {
                  config.json name it"
             }
         })
+    }
+
+    /// Asking ended without an answer of any kind.
+    pub(crate) fn unanswered(image: &Reference) -> Self {
+        let reason = "asking it failed".to_owned();
+        Self::Unreachable { registry: image.registry().to_owned(), reason }
     }
 
     /// Whether the same request may succeed in a moment.

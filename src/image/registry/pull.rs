@@ -1,7 +1,9 @@
 //! From a reference to an image: its manifest and config are downloaded, its layers not yet.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 
@@ -26,9 +28,22 @@ const MAX_LAYER: u64 = 256 << 30;
 /// What a registry says of its own about a manifest's digest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// Finds an image in its registry.
-pub(crate) fn open(image: &Reference) -> Result<Archived, ImageError> {
-    Puller { connection: Connection::open(image, Patience::USUAL)? }.image()
+/// Looks for an image in its registry, on a thread of its own: who waits for what it sends may stop that at any time.
+pub(crate) fn open(image: &Reference) -> Result<Receiver<Result<Archived, ImageError>>, RegistryError> {
+    let (to_caller, found) = sync_channel(1);
+    let unasked = |error: io::Error| RegistryError::Unreachable {
+        registry: image.registry().to_owned(),
+        reason: error.to_string(),
+    };
+    let image = image.clone();
+    let ask = move || {
+        let connection = Connection::open(&image, Patience::USUAL);
+        let found = connection.map_err(ImageError::from).and_then(|connection| Puller { connection }.image());
+        // Whoever is gone has no use for it.
+        drop(to_caller.send(found));
+    };
+    thread::Builder::new().name("registry".to_owned()).spawn(ask).map_err(unasked)?;
+    Ok(found)
 }
 
 struct Puller {
