@@ -29,8 +29,9 @@ struct Target {
 
 /// Those that need a docker daemon, those that need a kernel which lets root do all that root may, and those that need both
 /// and KVM.
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 4] = [
     Target { name: "bundle", package: "bottle", here: true, wants_images: false },
+    Target { name: "image_fidelity", package: "bottle", here: true, wants_images: false },
     Target { name: "growth", package: "bottle-ext4", here: false, wants_images: false },
     Target { name: "e2e", package: "bottle", here: false, wants_images: true },
 ];
