@@ -1,10 +1,7 @@
-//! What is changed of an image on its way into the guest, so that an agent can work in it:
+//! The changes that make an image one that an agent can work in: what they are, users read in [`super`].
 //!
-//! - `/tmp` and `/var/tmp` exist and are `root:root 1777`;
-//! - the home directory of the image's `USER`, by its own `/etc/passwd`, belongs to that user and their primary group, with
-//!   all that is in it (symlinks are not followed). Not where the home is shared: `/`, a directory of the file system
-//!   hierarchy such as `/home` itself, or anything under `/usr`, `/etc` and the like, which many a daemon's account has;
-//! - `/dev`, `/proc`, `/sys` and `/run` exist, to be mounted on.
+//! A home is shared, and stays as it is, if it is `/`, a directory of the file system hierarchy such as `/home` itself, or
+//! anything under `/usr`, `/etc` and the like, which many a daemon's account has. Symlinks in a home are not followed.
 
 use super::error::ImageError;
 use super::tree::{Body, NodeId, Tree};
