@@ -32,10 +32,17 @@ struct Stage {
 
 impl ProgressLine {
     pub(super) fn new(quiet: bool) -> Self {
-        let place = match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Place::Nowhere,
-            (_, true) => Place::Terminal(ProgressBar::no_length()),
-            (_, false) => Place::Elsewhere,
+        match Self::before_a_command(quiet) {
+            Self { place: Place::Nowhere, .. } if !quiet => Self { place: Place::Elsewhere, stage: None },
+            line => line,
+        }
+    }
+
+    /// For a verb that runs a command, whose stderr is the command's: there is a bar or nothing.
+    pub(super) fn before_a_command(quiet: bool) -> Self {
+        let place = match std::io::stderr().is_terminal() && !quiet {
+            true => Place::Terminal(ProgressBar::no_length()),
+            false => Place::Nowhere,
         };
         Self { place, stage: None }
     }

@@ -51,7 +51,7 @@ impl RunArgs {
             process: self.process.process(),
         };
         let mut timings = Timings::default();
-        let mut line = ProgressLine::new(quiet);
+        let mut line = ProgressLine::before_a_command(quiet);
         let status = run_bottle(&run, &interrupt, &mut |progress| line.show(progress), &mut timings);
         drop(line);
         self.machine.print(&timings);

@@ -48,7 +48,7 @@ impl VmRunArgs {
             process: self.process.process(),
         };
         let mut timings = Timings::default();
-        let mut line = ProgressLine::new(quiet);
+        let mut line = ProgressLine::before_a_command(quiet);
         let status = run_bare(&run, &interrupt, &mut |progress| line.show(progress), &mut timings);
         drop(line);
         self.machine.print(&timings);
