@@ -224,11 +224,19 @@ fn each_form_of_archive_is_the_same_image() {
     let layer = layer();
     let zstd = zstd::encode_all(&layer[..], 1).unwrap();
     let packed = gzip(&layer);
+    // As estargz has it: a member for each file and each piece of one, the last with nothing in it.
+    let members: Vec<u8> = layer.chunks(700).chain([&b""[..]]).flat_map(gzip).collect();
+    // As zstd:chunked has it: a frame for each, and what only its own readers look at in frames that others skip.
+    let skipped = [&b"\x50\x2a\x4d\x18\x05\0\0\0"[..], b"table"].concat();
+    let frames = layer.chunks(700).map(|chunk| zstd::encode_all(chunk, 1).unwrap());
+    let frames = [skipped.clone(), frames.flatten().collect(), skipped].concat();
     let first = fixture.import(&docker_archive(&[&layer], &[&layer])).unwrap();
     let tree = |image: &Image| debugfs(&image.base, "ls -l /etc");
     for archive in [
         docker_archive(&[&layer], &[&packed]),
         docker_archive(&[&layer], &[&zstd]),
+        docker_archive(&[&layer], &[&members]),
+        docker_archive(&[&layer], &[&frames]),
         pack_layout(&oci_layout(&[("one", &layer, &layer)])),
         pack_layout(&oci_layout(&[("one", &layer, &packed)])),
     ] {

@@ -37,7 +37,7 @@ const TARGETS: [Target; 4] = [
 ];
 
 /// Those whose ignored tests need nothing but time.
-const LONG: [(&str, &str); 1] = [("bottle", "image_torture")];
+const LONG: [(&str, &str); 2] = [("bottle", "image_torture"), ("bottle-ext4", "directories")];
 
 type Image = (&'static images::Recipe, PathBuf);
 
