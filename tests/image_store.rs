@@ -201,6 +201,33 @@ fn damage_that_only_reading_shows_is_found() {
     assert!(matches!(found, Some(Damage::Checksum)), "{found:?}");
 }
 
+/// What a power cut took is noticed at the first use after it, though nothing but reading shows it.
+#[test]
+fn after_a_new_start_of_the_machine_an_image_is_read_once() {
+    let fixture = Fixture::new();
+    let image = fixture.import("a");
+    let path = fixture.image_dir(image.id).join("record.json");
+    let unproven = || -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()).unwrap()["unproven_since"]
+            .clone()
+    };
+    let start_anew = || {
+        let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        record["unproven_since"] = "an earlier one".into();
+        fs::write(&path, record.to_string()).unwrap();
+    };
+    assert!(unproven().is_string());
+    start_anew();
+    assert!(fixture.import("a").cached && unproven().is_null());
+    let modified = fs::metadata(&image.base).unwrap().modified().unwrap();
+    overwrite(&image.base);
+    fs::File::options().write(true).open(&image.base).unwrap().set_modified(modified).unwrap();
+    assert!(fixture.store.get(image.id).is_some(), "this is not read each time");
+    start_anew();
+    assert!(fixture.store.get(image.id).is_none());
+    assert!(!fixture.import("a").cached && unproven().is_string());
+}
+
 #[test]
 fn each_kind_of_damage_is_named() {
     type Harm = fn(&Path);

@@ -1,8 +1,9 @@
 //! Whether an image in the store is still what the import made.
 //!
 //! Each use looks at what costs nothing: the config's digest, and size and time of `base.ext4` as `record.json` has them
-//! ([`glance`]). [`Store::check`] also reads all of `base.ext4` for its checksum. A damaged image is nowhere repaired in
-//! place: it is not used, and the next import puts a new one there.
+//! ([`glance`]). [`Store::check`] also reads all of `base.ext4` for its checksum, and so does the first import of it after the
+//! machine was started anew: a power cut may have taken what was not yet on the disk. A damaged image is nowhere repaired
+//! in place: it is not used, and the next import puts a new one there.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -88,7 +89,21 @@ pub(super) fn glance(dir: &Path, id: ImageId) -> Result<Seen, Damage> {
         None => Err(Damage::NoRecord),
         Some(was) if was.bytes != is.bytes => Err(Damage::Size { is: is.bytes, was: was.bytes }),
         Some(was) if was != is => Err(Damage::Touched),
-        Some(_) => Ok(Seen { config_json, base, record }),
+        Some(_) => {
+            let seen = Seen { config_json, base, record };
+            if seen.record.is_to_be_proven() { seen.read().map(|()| seen) } else { Ok(seen) }
+        }
+    }
+}
+
+impl Seen {
+    /// Reads all of the base.
+    fn read(&self) -> Result<(), Damage> {
+        match bottle_ext4::checksum(&self.base) {
+            Ok(is) if self.record.checksum == Some(is) => Ok(()),
+            Ok(_) => Err(Damage::Checksum),
+            Err(source) => Err(Damage::Unreadable { file: "base.ext4", source }),
+        }
     }
 }
 
@@ -111,14 +126,6 @@ impl Store {
         let seen = glance(&dir, key.id);
         // To read it all takes long, and who wants to use the image need not wait for that.
         drop(lock);
-        let seen = match seen {
-            Ok(seen) => seen,
-            Err(damage) => return Ok(Some(damage)),
-        };
-        Ok(match bottle_ext4::checksum(&seen.base) {
-            Ok(is) if seen.record.checksum == Some(is) => None,
-            Ok(_) => Some(Damage::Checksum),
-            Err(source) => Some(Damage::Unreadable { file: "base.ext4", source }),
-        })
+        Ok(seen.and_then(|seen| seen.read()).err())
     }
 }

@@ -68,6 +68,7 @@ mod report;
 mod source;
 mod sparse;
 mod store;
+mod sys;
 mod tarball;
 mod tree;
 #[cfg(test)]

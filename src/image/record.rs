@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::build::Built;
 use super::check::Seal;
+use super::sys;
 
 const RECORD: &str = "record.json";
 const NEW_RECORD: &str = "record.json.new";
@@ -36,6 +37,9 @@ pub(super) struct Record {
     pub(super) checksum: Option<u64>,
     /// Of `base.ext4`, as it was put into its place.
     pub(super) seal: Option<Seal>,
+    /// The run of the machine in which all this was written; none once it was read back in a later one. What is written goes
+    /// to the disk when the system likes, so a power cut may take of it.
+    pub(super) unproven_since: Option<String>,
 }
 
 impl Record {
@@ -48,7 +52,13 @@ impl Record {
             fixups,
             checksum: Some(checksum),
             seal,
+            unproven_since: sys::boot_id(),
         }
+    }
+
+    /// Whether the machine was started anew since the image was made, and the image not read since.
+    pub(super) fn is_to_be_proven(&self) -> bool {
+        self.unproven_since.is_some() && self.unproven_since != sys::boot_id()
     }
 
     /// What is noted in an image's directory: nothing, if that can't be read.

@@ -147,7 +147,12 @@ impl Store {
             let lock = work::lock_file(&self.lock_path(key))?;
             work::lock(&lock)?;
             let mut record = Record::read(&dir);
-            if record.add_source(origin) { record.write(&dir) } else { Ok(()) }
+            // It was looked at just now.
+            let proven = record.is_to_be_proven();
+            if proven {
+                record.unproven_since = None;
+            }
+            if record.add_source(origin) || proven { record.write(&dir) } else { Ok(()) }
         });
         if let Err(error) = noted {
             log::warn!("can't note the use of {}: {error}", dir.display());
