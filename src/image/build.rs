@@ -24,6 +24,7 @@ use super::ext4::{self, Disk, Need};
 use super::fixup;
 use super::hidden::Hidden;
 use super::layer::{Entries, Layer, Room, entry_error, from_io};
+use super::region::Region;
 use super::report::{Progress, Report};
 use super::sparse::CopyError;
 use super::tarball::Entry;
@@ -109,13 +110,7 @@ fn build_with(
                 hashes.push((layer, layer.start_hash(&plain, &stop, scope)));
                 let read = Arc::new(AtomicU64::new(plain.len()));
                 reporter.watch(all.len() + 1, Some(image.layers.len()), plain.len(), read);
-                all.push(Some(layer.index(&plain, &mut |entry, _| {
-                    reporter.again()?;
-                    let region = plain.part(entry.offset, entry.shape.stored);
-                    let cut = || entry_error(&layer.name, &entry.path, "it is cut off".into());
-                    let place = Place::Layer { region: region.ok_or_else(cut)?, shape: entry.shape.clone() };
-                    Ok(builder.contents.add(place))
-                })?));
+                all.push(Some(builder.index(layer, &plain)?));
             }
             let streamed = builder.stream(&image.layers, &mut all)?;
             let layers = image.layers.iter().map(|layer| layer.name.as_str());
@@ -184,9 +179,20 @@ impl<'a> Builder<'a> {
         Ok(Self { writer, contents: Contents::default(), terms, room, disk, reporter })
     }
 
+    /// Reads the headers of a plain layer; its contents stay where they are.
+    pub(crate) fn index(&mut self, layer: &Layer, plain: &Region) -> Result<Entries, ImageError> {
+        layer.index(plain, &Arc::clone(&self.room), &mut |entry, _| {
+            self.reporter.again()?;
+            let region = plain.part(entry.offset, entry.shape.stored);
+            let cut = || entry_error(&layer.name, &entry.path, "it is cut off".into());
+            let place = Place::Layer { region: region.ok_or_else(cut)?, shape: entry.shape.clone() };
+            Ok(self.contents.add(place))
+        })
+    }
+
     /// Reads the layers that are not in `all` yet, from the top down. Returns the number of the first content of each that
     /// was read, by the layer's.
-    fn stream(
+    pub(crate) fn stream(
         &mut self,
         layers: &[Layer],
         all: &mut [Option<Entries>],
@@ -294,7 +300,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Reads those layers again that have contents which are wanted and were left out.
-    fn restore(
+    pub(crate) fn restore(
         &mut self,
         layers: &[Layer],
         first: &BTreeMap<usize, usize>,
@@ -323,16 +329,15 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// A content of at most `most` bytes.
+    pub(crate) fn content(&mut self, number: usize, most: u64) -> Option<Vec<u8>> {
+        contents::read(&mut self.writer, self.contents.get(number), most).unwrap_or_default()
+    }
+
     /// Makes the changes that are to be made, and completes the image. `user` is the image's.
     pub(crate) fn finish(mut self, mut tree: Tree, user: Option<&str>) -> Result<Built, ImageError> {
-        let (contents, writer) = (&self.contents, &mut self.writer);
         let fixups = match self.terms.fixups {
-            true => {
-                let mut read = |number| {
-                    contents::read(writer, contents.get(number), fixup::MAX_PASSWD).unwrap_or_default()
-                };
-                fixup::apply(&mut tree, &mut read, user)?
-            }
+            true => fixup::apply(&mut tree, &mut |number| self.content(number, fixup::MAX_PASSWD), user)?,
             false => Vec::new(),
         };
         let summary = ext4::finish(self.writer, &tree, &mut self.contents, &self.disk, self.reporter)?;

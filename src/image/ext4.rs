@@ -208,7 +208,7 @@ impl Names<'_> {
         match self.contents.take(number) {
             Place::Image(content) => Ok(content),
             Place::Layer { region, shape } => {
-                self.done += shape.size;
+                self.done = self.done.saturating_add(shape.size);
                 self.reporter.tell(Progress::Writing { bytes: self.done, total: self.total })?;
                 contents::write_region(writer, &shape, &region).map_err(|error| match error {
                     CopyError::Sink(error) => self.disk.error(error),

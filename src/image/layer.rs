@@ -32,6 +32,12 @@ use super::tree::{Whiteout, components, whiteout};
 /// After an error, so much of a layer is read on for its digest, which might be the better explanation.
 const MAX_DRAINED: u64 = 1 << 30;
 
+/// What the entries of an image, which are all held until they are merged, may have of memory: enough for two million.
+const MAX_HEADERS: u64 = 768 << 20;
+/// What an entry takes beside its names and attributes, and a part of a sparse file, in bytes.
+const ENTRY: usize = 256;
+const PART: usize = 16;
+
 /// A layer as it lies in the archive.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
@@ -78,6 +84,9 @@ fn compression(start: &[u8]) -> Result<Compression, &'static str> {
     }
 }
 
+/// So many characters of a path are shown in a message.
+const MAX_SHOWN: usize = 400;
+
 /// The beginning of a layer shows how it is compressed.
 const MAGIC: usize = 6;
 
@@ -92,8 +101,13 @@ impl Layer {
     }
 
     /// The entries of a plain layer. `take` gets no contents.
-    pub(crate) fn index(&self, plain: &Region, take: TakeContent<'_>) -> Result<Entries, ImageError> {
-        read_entries(&self.name, &mut Headers::new(plain.reader(READ_AHEAD)), take)
+    pub(crate) fn index(
+        &self,
+        plain: &Region,
+        room: &Room,
+        take: TakeContent<'_>,
+    ) -> Result<Entries, ImageError> {
+        read_entries(&self.name, &mut Headers::new(plain.reader(READ_AHEAD)), room, take)
     }
 
     /// Starts to unpack a layer. `room` is how many bytes all layers may still unpack to, of `limit`.
@@ -155,16 +169,32 @@ impl Layer {
     }
 }
 
-/// How many bytes the compressed layers of an image may unpack to.
+/// What the layers of an image may take.
 #[derive(Debug)]
 pub(crate) struct Room {
+    /// Bytes that the compressed ones may unpack to.
     limit: u64,
     left: AtomicU64,
+    /// Bytes of memory that the entries of all may still have.
+    headers: AtomicU64,
 }
 
 impl Room {
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, left: AtomicU64::new(limit) })
+        Arc::new(Self { limit, left: AtomicU64::new(limit), headers: AtomicU64::new(MAX_HEADERS) })
+    }
+
+    /// Has memory for an entry.
+    fn hold(&self, layer: &str, entry: &Entry) -> Result<(), ImageError> {
+        let xattrs: usize = entry.xattrs.iter().map(|(name, value)| 64 + name.len() + value.len()).sum();
+        let bytes = ENTRY + entry.path.len() + entry.link.len() + xattrs + PART * entry.shape.parts();
+        let less = |left: u64| left.checked_sub(bytes as u64);
+        match self.headers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                Err(fail(layer, format!("the image has more than {} MiB of entries", MAX_HEADERS >> 20)))
+            }
+        }
     }
 
     fn take(&self, layer: &str, bytes: usize) -> io::Result<()> {
@@ -183,6 +213,7 @@ pub(crate) struct Unpacked<'a> {
     name: String,
     headers: Headers<ChunkReader<Awaited<'a>>>,
     hash: JoinHandle<ImageId>,
+    room: Arc<Room>,
     /// Bytes of the blob so far.
     read: Arc<AtomicU64>,
     /// Whether all of it was unpacked, and so went into the digest.
@@ -220,7 +251,7 @@ impl<'a> Unpacked<'a> {
         };
         std::thread::Builder::new().spawn(unpacker).map_err(spawned)?;
         let headers = Headers::new(ChunkReader::new(Awaited::new(plain, reporter)));
-        Ok(Self { name, headers, hash, read, whole })
+        Ok(Self { name, headers, hash, room: Arc::clone(room), read, whole })
     }
 
     /// Bytes of the blob so far.
@@ -230,7 +261,7 @@ impl<'a> Unpacked<'a> {
 
     /// Reads the entries, and then to the end. Returns the digest too, if it got there.
     pub(crate) fn entries(mut self, take: TakeContent<'_>) -> (Result<Entries, ImageError>, Option<ImageId>) {
-        let entries = read_entries(&self.name, &mut self.headers, take);
+        let entries = read_entries(&self.name, &mut self.headers, &self.room, take);
         let most = match &entries {
             Ok(_) => u64::MAX,
             Err(ImageError::Stopped) => 0,
@@ -313,11 +344,13 @@ impl Chunks for Counted {
 fn read_entries<I: Input>(
     layer: &str,
     headers: &mut Headers<I>,
+    room: &Room,
     take: TakeContent<'_>,
 ) -> Result<Entries, ImageError> {
     let mut all = Entries::default();
     while let Some(entry) = headers.next().map_err(|error| from_tar(layer, error))? {
         let refuse = |reason| entry_error(layer, &entry.path, reason);
+        room.hold(layer, &entry)?;
         let parts = components(&entry.path).map_err(refuse)?;
         // aufs' records lie in directories of the root that are named so.
         if parts.first().is_some_and(|part| part.starts_with(b".wh..wh.") && *part != b".wh..wh..opq") {
@@ -351,14 +384,22 @@ pub(crate) fn fail(layer: &str, reason: impl Into<String>) -> ImageError {
 }
 
 pub(crate) fn entry_error(layer: &str, path: &[u8], reason: String) -> ImageError {
-    let entry = format!("{:?}", String::from_utf8_lossy(path));
+    let entry = quoted(&String::from_utf8_lossy(path));
     ImageError::Entry { layer: layer.to_owned(), entry, reason }
+}
+
+/// A path for a message: nobody reads one of a megabyte.
+fn quoted(path: &str) -> String {
+    match path.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{:?}…", &path[..end]),
+        None => format!("{path:?}"),
+    }
 }
 
 fn from_tar(layer: &str, error: TarError) -> ImageError {
     match error {
         TarError::Entry { path, reason } => {
-            ImageError::Entry { layer: layer.to_owned(), entry: format!("{path:?}"), reason }
+            ImageError::Entry { layer: layer.to_owned(), entry: quoted(&path), reason }
         }
         TarError::Io(error) => from_io(layer, error),
         other => fail(layer, other.to_string()),

@@ -70,6 +70,11 @@ impl Shape {
         Ok(Self { size, stored, map: Some(map) })
     }
 
+    /// How many parts its map has.
+    pub(crate) fn parts(&self) -> usize {
+        self.map.as_deref().map_or(0, <[Part]>::len)
+    }
+
     /// Gives the file to `sink`, its stored bytes being the next of `input`.
     pub(crate) fn copy<S: Sink>(
         &self,

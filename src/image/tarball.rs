@@ -19,6 +19,9 @@ const BLOCK: u64 = 512;
 /// xattr value is at most 64 KiB.
 const MAX_EXTENDED: u64 = 1 << 20;
 
+/// The most that extended headers for all entries (`g`) may say together: each entry has them worked in.
+const MAX_GLOBAL: usize = 8 << 10;
+
 /// The largest map of a sparse file before its content: [`MAX_PARTS`] pairs of numbers, in most files of few digits.
 const MAX_MAP: u64 = 16 << 20;
 
@@ -134,7 +137,11 @@ impl<I: Input> Headers<I> {
                 b'x' => pax = records(&self.extended(&header)?).map_err(fail)?,
                 b'g' => {
                     let more = records(&self.extended(&header)?).map_err(fail)?;
-                    self.globals.extend(more);
+                    self.globals.extend(more.into_iter().filter(|(key, _)| means_something(key)));
+                    let bytes: usize = self.globals.iter().map(|(key, value)| key.len() + value.len()).sum();
+                    if bytes > MAX_GLOBAL {
+                        return Err(fail(format!("global headers of more than {MAX_GLOBAL} bytes")));
+                    }
                 }
                 _ => return self.entry(&header, pax, long_name, long_link).map(Some),
             }
@@ -411,6 +418,12 @@ impl<I: Input> BufRead for Content<'_, I> {
 
 fn named(path: &[u8], reason: String) -> TarError {
     TarError::Entry { path: String::from_utf8_lossy(path).into_owned(), reason }
+}
+
+/// Whether anything here goes by records of this key.
+fn means_something(key: &[u8]) -> bool {
+    [&b"SCHILY."[..], b"GNU.sparse."].iter().any(|prefix| key.starts_with(prefix))
+        || [&b"path"[..], b"linkpath", b"size", b"uid", b"gid", b"mtime"].contains(&key)
 }
 
 fn entry_error(header: &[u8; 512], reason: String) -> TarError {

@@ -23,6 +23,8 @@ const MAX_NAME: usize = 255;
 const MAX_PATH: usize = 4095;
 /// As many as the kernel follows in one path.
 const MAX_SYMLINKS: usize = 40;
+/// As many steps may symlinks add to one path: no path that is in use has a hundred, and each entry's is walked.
+const MAX_STEPS: usize = 4096;
 /// Directories nested deeper than this have no path of at most `MAX_PATH` bytes.
 const MAX_DEPTH: usize = MAX_PATH / 2;
 /// Nodes in one image. A node takes some 250 bytes of memory here and again in the writer; the largest images in use have
@@ -199,6 +201,7 @@ impl Tree {
         let mut stack = vec![ROOT];
         let mut todo: VecDeque<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
         let mut links = 0;
+        let mut steps = 0;
         while let Some(name) = todo.pop_front() {
             let dir = *stack.last().unwrap_or(&ROOT);
             match &name[..] {
@@ -224,6 +227,10 @@ impl Tree {
                     }
                     for part in target.split(|&byte| byte == b'/').rev() {
                         todo.push_front(part.to_vec());
+                        steps += 1;
+                    }
+                    if steps > MAX_STEPS {
+                        return Err(format!("more than {MAX_STEPS} steps by the symlinks in its path"));
                     }
                 }
                 _ => {

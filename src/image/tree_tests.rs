@@ -6,7 +6,7 @@ use std::io::Write;
 use super::blob::Blob;
 use super::config::ImageId;
 use super::error::ImageError;
-use super::layer::{Layer, entry_error};
+use super::layer::{Layer, Room, entry_error};
 use super::region::Region;
 use super::tree::{Body, ROOT, Tree};
 
@@ -66,7 +66,7 @@ fn merge(layers: Vec<Tar>) -> Result<Vec<String>, ImageError> {
         let plain = tar.region();
         let name = format!("layer {number}");
         let layer = Layer { name: name.clone(), diff_id: ImageId::of(b""), blob: Blob::Local(plain.clone()) };
-        let entries = layer.index(&plain, &mut |entry, _| {
+        let entries = layer.index(&plain, &Room::new(0), &mut |entry, _| {
             contents.push(plain.part(entry.offset, entry.shape.stored).unwrap());
             Ok(contents.len() - 1)
         })?;

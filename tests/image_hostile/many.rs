@@ -11,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
-use crate::layers::{END, Entry, Fixture, config_of, debugfs, docker_archive, fsck};
+use crate::layers::{END, Entry, Fixture, config_of, debugfs, docker_archive, fsck, pax_records};
 
 /// What an import may have of memory, whatever the image, in KiB.
 const MEMORY_KIB: u64 = 1 << 20;
@@ -133,4 +133,51 @@ fn a_layer_of_zeros_is_an_empty_one() {
     let zeros = vec![0; 1 << 20];
     (0..2048).for_each(|_| layer.put(&zeros));
     layer.import(&fixture).accepted(&fixture, &[("/tmp", "directory")]);
+}
+
+#[test]
+fn what_entries_carry_is_bounded() {
+    let value = [b'v'; 3500];
+    let files = (0..500_000).map(|i| Entry::file(format!("{i}"), "").pax("SCHILY.xattr.user.x", value));
+    let fixture = Fixture::new();
+    Layer::of(files).import(&fixture).refused(&fixture, &["layer 1 of 1"]);
+
+    let target = [b't'; 4000];
+    let links = (0..500_000).map(|i| Entry::symlink(format!("{i}"), "").pax("linkpath", target));
+    Layer::of(links).import(&fixture).refused(&fixture, &["layer 1 of 1"]);
+}
+
+#[test]
+fn global_headers_are_bounded_and_cost_no_time_at_each_entry() {
+    let fixture = Fixture::new();
+    let records = |key: &str, n: usize, from: usize| {
+        let records: Vec<_> = (from..from + n).map(|i| (format!("{key}{i}"), "v")).collect();
+        Entry::extended(b'g', &pax_records(&records))
+    };
+    let attributes = (0..500).map(|i| records("SCHILY.xattr.user.", 20_000, i * 20_000));
+    let layer = Layer::of(attributes.chain([Entry::file("f", "")]));
+    layer.import(&fixture).refused(&fixture, &["layer 1 of 1", "global headers"]);
+
+    // What means nothing is not kept.
+    let comments = (0..100).map(|i| records("k", 50_000, i * 50_000));
+    let files = (0..200_000).map(|i| Entry::file(format!("f{i}"), ""));
+    Layer::of(comments.chain(files)).import(&fixture).accepted(&fixture, &[("/f199999", "regular")]);
+}
+
+#[test]
+fn a_long_way_through_symlinks_costs_no_more_than_it_must() {
+    let fixture = Fixture::new();
+    // Forty symlinks, each of some thousand steps.
+    let steps = "d/../".repeat(800);
+    let links =
+        (0..40).map(|i| Entry::symlink(format!("s{i}"), "").pax("linkpath", format!("{steps}s{}", i + 1)));
+    let files = (0..50_000).map(|i| Entry::file(format!("s0/f{i}"), ""));
+    let all = [Entry::dir("d")].into_iter().chain(links).chain([Entry::dir("s40")]).chain(files);
+    let import = Layer::of(all).import(&fixture);
+    // So many steps in one path are refused, or done in time.
+    if import.0.status.success() {
+        import.accepted(&fixture, &[("/s40/f49999", "regular")]);
+    } else {
+        import.refused(&fixture, &["layer 1 of 1", "\"s0/f0\""]);
+    }
 }
