@@ -20,7 +20,7 @@ use super::config::{ImageConfig, ImageId};
 use super::daemon::{Daemon, Inspected};
 use super::error::ImageError;
 use super::ext4::Disk;
-use super::input::{ChunkReader, Chunks, DEPTH, Input};
+use super::input::{ChunkReader, Chunks, DEPTH, Input, Sent};
 use super::layer::{Entries, Unpacked, fail};
 use super::manifest::{MAX_JSON, check_platform};
 use super::members::{beside, normal};
@@ -307,14 +307,5 @@ impl<'a> Archive<'a> {
             .map_err(|reason| self.error(format!("the image's config that it sent: {reason}")))?;
         check_platform(&config.os, &config.architecture)?;
         Ok((ImageId::of(json), config, json.clone()))
-    }
-}
-
-/// Pieces that come from an iterator, such as that of a channel.
-struct Sent<I>(I);
-
-impl<I: Iterator<Item = io::Result<Bytes>>> Chunks for Sent<I> {
-    fn next(&mut self) -> io::Result<Option<Bytes>> {
-        self.0.by_ref().find(|piece| !piece.as_ref().is_ok_and(Bytes::is_empty)).transpose()
     }
 }

@@ -1,8 +1,10 @@
 //! Bytes that are read from front to back: a part of a file, or what other threads send.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
+use std::sync::mpsc::sync_channel;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// How much is read or unpacked at once.
 pub(crate) const CHUNK: usize = 256 << 10;
@@ -46,16 +48,67 @@ pub(crate) trait Chunks {
     fn next(&mut self) -> io::Result<Option<Bytes>>;
 }
 
-/// Pieces of what a reader gives.
-pub(crate) struct Pieces<R>(pub(crate) R);
+/// Pieces of what a reader gives. Memory that nobody needs any more is used again.
+pub(crate) struct Pieces<R> {
+    from: R,
+    given: VecDeque<Bytes>,
+}
+
+impl<R: Read> Pieces<R> {
+    pub(crate) fn of(from: R) -> Self {
+        Self { from, given: VecDeque::new() }
+    }
+
+    fn buffer(&mut self) -> BytesMut {
+        match self.given.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut buffer)) => {
+                buffer.resize(CHUNK, 0);
+                buffer
+            }
+            Some(Err(in_use)) => {
+                self.given.push_front(in_use);
+                BytesMut::zeroed(CHUNK)
+            }
+            None => BytesMut::zeroed(CHUNK),
+        }
+    }
+}
 
 impl<R: Read> Chunks for Pieces<R> {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let mut buffer = vec![0; CHUNK];
-        let len = read(&mut self.0, &mut buffer)?;
+        let mut buffer = self.buffer();
+        let len = read(&mut self.from, &mut buffer)?;
         buffer.truncate(len);
-        Ok((len > 0).then(|| buffer.into()))
+        let piece = buffer.freeze();
+        self.given.push_back(piece.clone());
+        Ok((len > 0).then_some(piece))
     }
+}
+
+/// Pieces that come from an iterator, such as that of a channel.
+pub(crate) struct Sent<I>(pub(crate) I);
+
+impl<I: Iterator<Item = io::Result<Bytes>>> Chunks for Sent<I> {
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        self.0.by_ref().find(|piece| !piece.as_ref().is_ok_and(Bytes::is_empty)).transpose()
+    }
+}
+
+/// Has the pieces fetched on a thread of its own, which ends when nobody wants more.
+pub(crate) fn fetch_ahead(
+    mut chunks: impl Chunks + Send + 'static,
+) -> io::Result<impl Chunks + Send + 'static> {
+    let (send, fetched) = sync_channel(DEPTH);
+    let fetch = move || {
+        while let Some(piece) = chunks.next().transpose() {
+            let failed = piece.is_err();
+            if send.send(piece).is_err() || failed {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().spawn(fetch)?;
+    Ok(Sent(fetched.into_iter()))
 }
 
 /// One call of `read` that was not interrupted.

@@ -1,8 +1,8 @@
 //! One layer: unpacked on threads of its own, its digest computed beside that, its entries read as they come.
 //!
 //! ```text
-//! blob ──► unpack ──┬──► entries, contents     (this thread)
-//!          (thread) └──► SHA-256 (thread)
+//! blob ───► fetch ───► unpack ──┬──► entries, contents     (this thread)
+//!          (thread)   (thread)  └──► SHA-256 (thread)
 //! ```
 //!
 //! A plain layer in a file is not sent through there: its headers are read by seeking, its contents later, when it is known
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::blob::Blob;
 use super::config::ImageId;
 use super::error::ImageError;
-use super::input::{CHUNK, ChunkReader, Chunks, DEPTH, Input, Pieces};
+use super::input::{CHUNK, ChunkReader, Chunks, DEPTH, Input, Pieces, fetch_ahead};
 use super::region::{READ_AHEAD, Region};
 use super::report::{Awaited, Report};
 use super::tarball::{Entry, Headers, Kind, TarError};
@@ -117,7 +117,8 @@ impl Layer {
         reporter: &'a dyn Report,
     ) -> Result<Unpacked<'a>, ImageError> {
         let blob = self.blob.open().map_err(|error| from_io(&self.name, error))?;
-        Unpacked::start(self.name.clone(), Box::new(Pieces(blob)), room, reporter)
+        let blob = fetch_ahead(Pieces::of(blob)).map_err(|error| from_io(&self.name, error))?;
+        Unpacked::start(self.name.clone(), Box::new(blob), room, reporter)
     }
 
     /// Starts to compute the digest of a plain layer. `stop` ends it early.
@@ -303,7 +304,7 @@ fn unpack(
             return Err(io::Error::other(format!("compressed with {other}, which is not supported")));
         }
     };
-    let mut unpacked = Pieces(unpacked);
+    let mut unpacked = Pieces::of(unpacked);
     loop {
         let chunk = unpacked.next().map_err(|error| match error.get_ref() {
             // Of the source's own, which say what they are.

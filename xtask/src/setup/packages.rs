@@ -38,10 +38,9 @@ const fn unless(name: &'static str, instead: &'static [&'static str]) -> Package
 
 /// All of them, by what they are for.
 const PACKAGES: &[Package] = &[
-    // The build: a C compiler and linker, cmake for zlib-ng, and libclang for bindgen.
+    // The build: a C compiler and linker, and libclang for bindgen.
     unless("gcc", &["cc", "--version"]),
     unless("libc6-dev", &["test", "-e", "/usr/include/stdio.h"]),
-    unless("cmake", &["cmake", "--version"]),
     plain("libclang-14-dev"),
     plain("patch"),
     // The emulated host. QEMU 7.2 is not stable enough at emulating AMD-V with several processors.
