@@ -8,6 +8,9 @@ pub(crate) type Pax = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Sum of all bytes with the checksum's own eight taken as spaces. Some old writers summed signed bytes.
 pub(crate) fn checksum_is_right(header: &[u8; 512]) -> bool {
+    if cfg!(fuzzing) {
+        return true;
+    }
     let Some(stated) = field_number(&header[148..156]) else { return false };
     let bytes =
         || header.iter().enumerate().map(|(i, &byte)| if (148..156).contains(&i) { b' ' } else { byte });

@@ -53,6 +53,9 @@ mod error;
 mod export;
 mod ext4;
 mod fixup;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod hidden;
 mod input;

@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{bench, demo, error::Result, images, kvm, setup, test};
+use crate::{bench, demo, error::Result, fuzz, images, kvm, setup, test};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "The developer commands of bottle")]
@@ -45,6 +45,15 @@ enum Verb {
         long: bool,
         /// Run only the tests whose names contain one of these
         filters: Vec<String>,
+    },
+    /// Feed the parsers of images with made-up input, for ten minutes each
+    Fuzz {
+        /// Only this one
+        #[arg(value_parser = ["layers", "manifest"])]
+        target: Option<String>,
+        /// How long each runs
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u32,
     },
     /// What runs inside the emulated host as its PID 1
     #[command(hide = true, name = kvm::INSIDE_VERB)]
@@ -112,6 +121,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             bench::run_inside(&parts, archive, inits)
         }
         Verb::Test { long, filters } => test::run(long, &filters).map(ExitCode::from),
+        Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(ExitCode::from),
         Verb::Inside => kvm::inside(),
     }
 }

@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod demo;
 mod error;
+mod fuzz;
 mod images;
 mod kvm;
 mod paths;
