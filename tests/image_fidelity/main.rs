@@ -9,6 +9,7 @@ mod changes;
 mod kinds;
 mod listing;
 mod places;
+mod sparse;
 
 use layers::{Entry, Packing, tarball};
 use listing::{Listing, differences};
@@ -98,4 +99,38 @@ fn docker_refuses_what_only_umoci_has_as_we_do() {
         assert!(answer.contains(said), "{said:?}: {answer:?}");
         image.ours(Packing::Plain);
     }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and docker: run cargo xtask test"]
+fn sparse_files_are_what_they_were_in_each_format() {
+    let image = Image { layers: [busybox()].into_iter().chain(sparse::layers()).collect() };
+    let plain = image.ours(Packing::Plain);
+    for packing in [Packing::Gzip, Packing::Zstd] {
+        assert_same(&format!("{packing:?}"), &image.ours(packing), &plain, |_| false);
+    }
+    for format in sparse::FORMATS {
+        for (name, original) in sparse::originals() {
+            let path = format!("{}/{name}", sparse::directory(format));
+            let node = &plain[path.as_bytes()];
+            assert_eq!((node.size, &node.content), (original.size, &original.content), "{path}");
+        }
+    }
+    // Both read them by Go's archive/tar, but refuse GNU tar's oldest format, which is compared with the originals only.
+    let [busybox, _, newer @ ..] = &image.layers[..] else { panic!("{} layers", image.layers.len()) };
+    let newer = Image { layers: [busybox].into_iter().chain(newer).cloned().collect() };
+    let ours = newer.ours(Packing::Plain);
+    assert_same("umoci", &ours, &newer.umoci(), |_| false);
+    let own = |path: &str| [".dockerenv", "etc", "etc/mtab"].contains(&path);
+    assert_same("docker", &ours, &newer.docker(), own);
+}
+
+#[test]
+#[ignore = "needs root, loop devices and docker: run cargo xtask test"]
+fn a_sparse_file_of_more_than_4_gib_is_whole() {
+    let image = Image { layers: vec![sparse::large()] };
+    let plain = image.ours(Packing::Plain);
+    let path = format!("{}/large", sparse::directory(sparse::FORMATS[3]));
+    assert_eq!(plain[path.as_bytes()].size, sparse::LARGE);
+    assert_same("zstd", &image.ours(Packing::Zstd), &plain, |_| false);
 }

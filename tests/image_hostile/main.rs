@@ -13,3 +13,4 @@ mod manifests;
 mod many;
 mod names;
 mod sizes;
+mod sparse;
