@@ -110,10 +110,11 @@ impl<'a> Attribute<'a> {
             .iter()
             .find_map(|(index, prefix)| Some((*index, full_name.strip_prefix(*prefix)?)))
             .ok_or("ext4 has no place for names like this")?;
-        match name.len() {
-            0 => Err("the name ends with its prefix"),
-            1..=255 if name.contains(&0) => Err("a NUL in the name"),
-            1..=255 => Ok(Self { full_name, index, name, value: value.into() }),
+        match (name.len(), full_name.len()) {
+            (0, _) => Err("the name ends with its prefix"),
+            (_, ..=255) if name.contains(&0) => Err("a NUL in the name"),
+            // The kernel takes the prefix as a part of it.
+            (_, ..=255) => Ok(Self { full_name, index, name, value: value.into() }),
             _ => Err("a name of more than 255 bytes"),
         }
     }

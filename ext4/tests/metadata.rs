@@ -290,6 +290,7 @@ fn attributes_that_are_refused() {
             ),
             (one(b"user.", b""), "/f: extended attribute \"user.\": the name ends with its prefix"),
             (one(b"user.a\0b", b""), "/f: extended attribute \"user.a\\0b\": a NUL in the name"),
+            (one(&[&b"user."[..], &[b'n'; 251]].concat(), b""), "a name of more than 255 bytes"),
             (one(b"system.posix_acl_access", b"x"), "not a POSIX ACL of version 2"),
             (one(b"user.a", &[0; 4060]), "do not fit into the inode and one block of 4096 bytes"),
             (one(b"user.a", &[0; 100_000]), "do not fit"),
@@ -300,6 +301,8 @@ fn attributes_that_are_refused() {
         }
         let xattrs = one(b"user.a", &[7; 4036]);
         writer.fifo(root, b"f", &Meta { xattrs: &xattrs, ..meta(0o600) }).unwrap();
+        let xattrs = one(&[&b"user."[..], &[b'n'; 250]].concat(), b"");
+        writer.fifo(root, b"g", &Meta { xattrs: &xattrs, ..meta(0o600) }).unwrap();
     });
 }
 

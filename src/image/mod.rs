@@ -53,7 +53,7 @@ mod error;
 mod export;
 mod ext4;
 mod fixup;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzz;
 mod header;
