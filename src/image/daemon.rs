@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
 use super::config::ImageId;
@@ -19,6 +19,9 @@ use super::input::Chunks;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// How long an export that has begun may stall. The daemon reads from its own disk meanwhile, nothing else.
 const STALL_TIMEOUT: Duration = Duration::from_secs(2 * 60);
+
+/// The daemon sends chunks of 32 KiB. So much of them is handed on at once, so that it is worth waking other threads.
+const PIECE: usize = 256 << 10;
 
 /// A connection to the daemon, and the runtime that drives it.
 pub(crate) struct Daemon {
@@ -94,19 +97,21 @@ impl Chunks for Export<'_> {
         let failed = |message| {
             io::Error::other(ImageError::Daemon { action: "export", name: self.name.clone(), message })
         };
-        loop {
+        let mut piece = BytesMut::new();
+        while piece.len() < PIECE {
             let next = async { tokio::time::timeout(self.patience, self.stream.next()).await };
             match self.runtime.block_on(next) {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(chunk))) if chunk.is_empty() => {}
+                Ok(None) => break,
                 Ok(Some(Ok(chunk))) => {
                     self.patience = STALL_TIMEOUT;
-                    return Ok(Some(chunk));
+                    piece.reserve(if piece.is_empty() { PIECE + chunk.len() } else { chunk.len() });
+                    piece.extend_from_slice(&chunk);
                 }
                 Ok(Some(Err(error))) => return Err(failed(words(&error))),
                 Err(_) => return Err(failed(format!("nothing came for {} s", self.patience.as_secs()))),
             }
         }
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
 }
 

@@ -110,7 +110,7 @@ impl Layer {
         read_entries(&self.name, &mut Headers::new(plain.reader(READ_AHEAD)), room, take)
     }
 
-    /// Starts to unpack a layer. `room` is how many bytes all layers may still unpack to, of `limit`.
+    /// Starts to unpack a layer, which may take from `room` what the others leave.
     pub(crate) fn start<'a>(
         &self,
         room: &Arc<Room>,

@@ -33,10 +33,11 @@ impl Bottle {
 
     /// Writes a program that is found in the PATH.
     pub(crate) fn program(&self, name: &str, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (self.path("program"), self.path("bin").join(name));
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // A file that is open for writing, be it in a child that another test is just starting, can't be run.
+        let copied = Command::new("install").args(["-m", "755"]).args([text, path]).status();
+        assert!(copied.unwrap().success());
     }
 
     pub(crate) fn run(&self, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Output {

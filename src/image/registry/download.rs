@@ -41,8 +41,7 @@ impl RemoteBlob {
     }
 
     /// From front to back. Nothing is asked for before the first read. A read blocks, and can't be done where tokio runs.
-    /// Its errors have
-    /// an [`ImageError`] within.
+    /// Its errors have an [`ImageError`] within.
     pub(crate) fn open(&self) -> impl Read + Send + use<> {
         Download {
             blob: self.clone(),

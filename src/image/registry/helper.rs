@@ -80,14 +80,15 @@ async fn talk_to(program: &str, server: &str, limit: Duration) -> Result<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
 
     fn ask_script(script: &str) -> Result<Option<Credentials>, RegistryError> {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("helper");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (dir.path().join("text"), dir.path().join("helper"));
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // A file that is open for writing, be it in a child that another test is just starting, can't be run.
+        let copied = std::process::Command::new("install").args(["-m", "755"]).args([&text, &path]).status();
+        assert!(copied.unwrap().success());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(talk_to(path.to_str().unwrap(), "h", Duration::from_millis(500)))
     }

@@ -22,7 +22,7 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
 
-/// The largest layer that is downloaded; what one may unpack to has the same limit.
+/// The largest layer that is downloaded: more than any honest one has.
 const MAX_LAYER: u64 = 256 << 30;
 
 /// What a registry says of its own about a manifest's digest.
