@@ -95,8 +95,11 @@ impl Writer {
             return wrong("more than half of the blocks reserved");
         }
         let geometry = Geometry::new(&options)?;
-        // All that is not written has to read as zeros.
-        file.set_len(0).and_then(|()| file.set_len(geometry.bytes())).map_err(Reason::Write)?;
+        // All that is not written has to read as zeros. A file that is empty is not emptied once more: Linux would take that for
+        // one that is being replaced, and write all of it to the disk before it is closed.
+        let old = file.metadata().map_err(Reason::Write)?.len();
+        let emptied = if old > 0 { file.set_len(0) } else { Ok(()) };
+        emptied.and_then(|()| file.set_len(geometry.bytes())).map_err(Reason::Write)?;
         let mut writer = Self {
             seed: Seed::of(&options.uuid),
             data: Data::new(file, &geometry),
