@@ -60,13 +60,12 @@ pub(crate) fn build(
     disk: Disk<'_>,
     reporter: &dyn Report,
 ) -> Result<Built, ImageError> {
-    let sizes = image.layers.iter().map(|layer| Ok((layer.blob.len(), layer.plain()?.is_some())));
-    let bytes =
-        sizes.map(|size| size.map(|(size, plain)| size.saturating_mul(if plain { 1 } else { EXPANSION })));
-    let bytes: Vec<u64> = bytes.collect::<Result<_, ImageError>>()?;
-    large_enough(bytes.into_iter().fold(0, u64::saturating_add), |need| {
-        build_with(image, terms, disk, reporter, need)
-    })
+    let mut bytes = 0_u64;
+    for layer in &image.layers {
+        let times = if layer.plain()?.is_some() { 1 } else { EXPANSION };
+        bytes = bytes.saturating_add(layer.blob.len().saturating_mul(times));
+    }
+    large_enough(bytes, |need| build_with(image, terms, disk, reporter, need))
 }
 
 /// Builds with a larger file system for as long as it turns out too small.
@@ -204,7 +203,7 @@ impl<'a> Builder<'a> {
             let entries = match place.take() {
                 Some(entries) => entries,
                 None => {
-                    first.insert(number, self.contents.next());
+                    first.insert(number, self.contents.len());
                     self.read_layer(layers, number, &mut |builder, entry, input| {
                         if hidden.hides(&entry.path) {
                             let left_out = Place::LeftOut { layer: number, size: entry.shape.size };

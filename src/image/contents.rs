@@ -28,11 +28,6 @@ pub(crate) enum Place {
 pub(crate) struct Contents(Vec<Place>);
 
 impl Contents {
-    /// The number that the next one gets.
-    pub(crate) fn next(&self) -> usize {
-        self.0.len()
-    }
-
     pub(crate) fn add(&mut self, place: Place) -> usize {
         self.0.push(place);
         self.0.len() - 1
@@ -52,6 +47,7 @@ impl Contents {
         self.0.get_mut(number).map_or(Place::Gone, |place| std::mem::replace(place, Place::Gone))
     }
 
+    /// How many there are: the number that the next one gets.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -121,6 +121,15 @@ pub(crate) fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize>
     }
 }
 
+/// `read` for what has its bytes in a buffer.
+pub(crate) fn read_buffered(from: &mut impl BufRead, out: &mut [u8]) -> io::Result<usize> {
+    let buffer = from.fill_buf()?;
+    let len = buffer.len().min(out.len());
+    out[..len].copy_from_slice(&buffer[..len]);
+    from.consume(len);
+    Ok(len)
+}
+
 /// Reads pieces as one.
 pub(crate) struct ChunkReader<C> {
     chunks: C,
@@ -156,11 +165,7 @@ impl<C: Chunks> Chunks for ChunkReader<C> {
 
 impl<C: Chunks> Read for ChunkReader<C> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let len = from.len().min(out.len());
-        out[..len].copy_from_slice(&from[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, out)
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::input::Input;
+use super::input::{Input, read_buffered};
 
 /// How much is read at once while going from header to header of a tar file. Most files of an image are smaller, so a read
 /// usually brings the next header as well.
@@ -79,11 +79,7 @@ pub(crate) struct RegionReader {
 
 impl Read for RegionReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let len = from.len().min(out.len());
-        out[..len].copy_from_slice(&from[..len]);
-        self.used += len;
-        Ok(len)
+        read_buffered(self, out)
     }
 }
 

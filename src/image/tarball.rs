@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::header::{
     Pax, checksum_is_right, decimal, field_number, records, short_name, timestamp, until_nul,
 };
-use super::input::Input;
+use super::input::{Input, read_buffered};
 use super::sparse::{self, MAX_PARTS, Part, Shape};
 
 const BLOCK: u64 = 512;
@@ -391,11 +391,7 @@ pub(crate) struct Content<'a, I>(&'a mut Headers<I>);
 
 impl<I: Input> Read for Content<'_, I> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let from = self.fill_buf()?;
-        let len = from.len().min(out.len());
-        out[..len].copy_from_slice(&from[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, out)
     }
 }
 
