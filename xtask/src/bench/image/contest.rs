@@ -49,7 +49,7 @@ pub(super) fn run(name: &str, forms: &Forms, bottle: &Path, work: &Path) -> Resu
     let (plain_mib, gzip_mib) = (size(&forms.docker_archive)?, size(&forms.oci_archive)?);
     let mut gunzips: Vec<_> = GUNZIPS.iter().map(|words| gunzip(words, forms)).collect();
     let [mut cp, mut load, mut save] = [copy(forms), docker_load(forms), docker_save(forms)];
-    let [mut untar, mut umoci] = [untar(forms), umoci(forms)];
+    let [mut untar, mut umoci, mut sha256] = [untar(forms), umoci(forms), sha256(forms)];
     let from = |kind: &str, what: &dyn AsRef<std::ffi::OsStr>| {
         let mut image = OsString::from(format!("{kind}:"));
         image.push(what);
@@ -61,7 +61,7 @@ pub(super) fn run(name: &str, forms: &Forms, bottle: &Path, work: &Path) -> Resu
     for round in 0..=RUNS {
         let slow =
             [&mut untar, &mut umoci, &mut load].into_iter().take(if round > SLOW_RUNS { 0 } else { 3 });
-        let others = [&mut cp, &mut save, &mut plain, &mut gzip, &mut daemon];
+        let others = [&mut cp, &mut sha256, &mut save, &mut plain, &mut gzip, &mut daemon];
         for entrant in slow.chain(gunzips.iter_mut()).chain(others) {
             warm_memory(work, &forms.docker_archive)?;
             let cost = in_fresh(work, &entrant.run)?;
@@ -76,7 +76,7 @@ pub(super) fn run(name: &str, forms: &Forms, bottle: &Path, work: &Path) -> Resu
     println!("\n{name}: {plain_mib} MiB, with gzip {gzip_mib} MiB, {layers} layer(s)");
     table::print_with_aim(
         "docker-archive, plain layers",
-        &[&cp.samples, &untar.samples, &umoci.samples, &load.samples],
+        &[&cp.samples, &sha256.samples, &untar.samples, &umoci.samples, &load.samples],
         &plain.samples,
         Aim { times: PLAIN_AIM, of: 1 },
     );
@@ -121,6 +121,14 @@ fn in_fresh(work: &Path, run: &dyn Fn(&Path) -> Result<Cost>) -> Result<Cost> {
 fn copy(forms: &Forms) -> Entrant<'_> {
     Entrant::new("cp of the archive", |dir| {
         child::run(Command::new("cp").arg(&forms.docker_archive).arg(dir.join("copy")))
+    })
+}
+
+/// What every import has to do, on one thread for each layer, before it may trust what it unpacked.
+fn sha256(forms: &Forms) -> Entrant<'_> {
+    Entrant::new("openssl sha256 of the layers", |_| {
+        let layers = forms.plain_layers.iter();
+        layers.map(|layer| child::run(Command::new("openssl").args(["dgst", "-sha256"]).arg(layer))).sum()
     })
 }
 
