@@ -14,6 +14,8 @@ pub mod boot;
 #[cfg(target_os = "linux")]
 mod exec;
 #[cfg(target_os = "linux")]
+mod forward;
+#[cfg(target_os = "linux")]
 mod link;
 #[cfg(target_os = "linux")]
 pub mod power;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bottle_protocol::{ClientFrame, EXEC_LIMIT, ExecRequest, GuestConfig, GuestFrame, Info, Request};
 use rustix::net::{SocketFlags, accept_with};
 
+use crate::boot::clock;
 use crate::exec;
+use crate::forward;
 use crate::link::{Link, Lost};
 use crate::reaper::Reaper;
 use crate::{power, sys};
@@ -92,6 +94,14 @@ impl Server {
                 let _ = link.put(&GuestFrame::ShuttingDown).and_then(|()| link.drain(&mut scratch));
                 drop(link);
                 power::off(&self.reaper, Duration::from_millis(grace_ms.into()))
+            }
+            ClientFrame::Request(Request::Connect { port }) => {
+                forward::run(link, &mut scratch, port, self.config.network)
+            }
+            ClientFrame::Request(Request::SetClock { unix_ns }) => {
+                clock::follow(unix_ns);
+                link.put(&GuestFrame::ClockTaken)?;
+                link.drain(&mut scratch)
             }
             _ => {
                 crate::log("connection dropped: it did not begin with a request");

@@ -30,6 +30,11 @@
 //! guest → host, on READY_PORT
 //!   0x91 Ready         the agent listens        postcard, at most 64 KiB
 //!   0x92 BootFailed    and powers off           UTF-8, at most 64 KiB
+//! guest → host, of a connection to a server in the guest
+//!   0xa1 Connected     answer to Connect        empty
+//!   0xa2 StreamEof     no Stdout after it       empty
+//! guest → host
+//!   0xa3 ClockTaken    answer to SetClock       empty
 //! ```
 //!
 //! **Flow control** is by credit, in both directions, so that each side can always read its socket: a resize or a
@@ -37,6 +42,9 @@
 //! socket from the one thread that serves all of a guest's connections). A side may send [`STDIN_WINDOW_BYTES`] of
 //! Stdin, or [`OUTPUT_WINDOW_BYTES`] of Stdout and Stderr together, and more as the other side grants it by credit
 //! frames. Sending beyond one's credit is a protocol error.
+//!
+//! **Connections to servers in the guest** carry what is sent to the server as Stdin and what it sends as Stdout, each
+//! half with an end of its own: StdinEof and StreamEof.
 //!
 //! [`GuestConfig`] is what the guest's init reads when it starts.
 

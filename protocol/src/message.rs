@@ -23,6 +23,9 @@ const INFO: u8 = 0x87;
 const SHUTTING_DOWN: u8 = 0x88;
 const READY: u8 = 0x91;
 const BOOT_FAILED: u8 = 0x92;
+const CONNECTED: u8 = 0xa1;
+const STREAM_EOF: u8 = 0xa2;
+const CLOCK_TAKEN: u8 = 0xa3;
 
 /// The most that an answer's postcard payload takes.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
@@ -42,6 +45,17 @@ pub enum Request {
         /// Time between SIGTERM and SIGKILL, in milliseconds.
         grace_ms: u32,
     },
+    /// Connects to a server on the guest's loopback interface, by TCP; answered by [`GuestFrame::Connected`], and stream
+    /// frames follow.
+    Connect {
+        /// The server's port.
+        port: u16,
+    },
+    /// Says what time it is on the host; answered by [`GuestFrame::ClockTaken`].
+    SetClock {
+        /// Nanoseconds since 1970.
+        unix_ns: u64,
+    },
 }
 
 /// A process to run in the guest. All strings are bytes, as the guest's kernel has them.
@@ -57,6 +71,34 @@ pub struct ExecRequest {
     pub user: Option<ByteBuf>,
     /// Gives it a terminal of this size; stdout and stderr are one stream then.
     pub tty: Option<TtySize>,
+}
+
+impl ExecRequest {
+    /// Runs this program with these arguments, and all else as the bottle has it.
+    pub fn new<W: Into<Vec<u8>>>(argv: impl IntoIterator<Item = W>) -> Self {
+        Self { argv: argv.into_iter().map(|word| ByteBuf::from(word.into())).collect(), ..Self::default() }
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        self.env.push(EnvVar::new(name, value));
+        self
+    }
+
+    /// Runs it in this directory.
+    #[must_use]
+    pub fn cwd(mut self, directory: impl Into<Vec<u8>>) -> Self {
+        self.cwd = Some(ByteBuf::from(directory.into()));
+        self
+    }
+
+    /// Runs it as this user: `name|uid[:group|gid]`.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<Vec<u8>>) -> Self {
+        self.user = Some(ByteBuf::from(user.into()));
+        self
+    }
 }
 
 /// One variable of an environment.
@@ -140,6 +182,8 @@ pub enum FailureKind {
     BadDirectory,
     /// Anything else, a malformed request or too many processes for instance.
     Other,
+    /// Nobody in the guest listens on that port.
+    Refused,
 }
 
 /// How the guest is.
@@ -220,6 +264,12 @@ pub enum GuestFrame {
     Info(Info),
     /// Answer to [`Request::Shutdown`].
     ShuttingDown,
+    /// Answer to [`Request::Connect`]: the server took the connection.
+    Connected,
+    /// The server will send no more; it may still be sent to.
+    StreamEof,
+    /// Answer to [`Request::SetClock`].
+    ClockTaken,
 }
 
 /// What init reports, once.
@@ -287,7 +337,7 @@ impl Message for GuestFrame {
             STDOUT | STDERR => Some(DATA),
             EXITED => Some(Lengths { least: 5, most: 5 }),
             FAILED | INFO => Some(ANSWER),
-            SHUTTING_DOWN => Some(EMPTY),
+            SHUTTING_DOWN | CONNECTED | STREAM_EOF | CLOCK_TAKEN => Some(EMPTY),
             _ => None,
         }
     }
@@ -302,6 +352,9 @@ impl Message for GuestFrame {
             FAILED => Self::Failed(from_postcard(kind, payload)?),
             INFO => Self::Info(from_postcard(kind, payload)?),
             SHUTTING_DOWN => Self::ShuttingDown,
+            CONNECTED => Self::Connected,
+            STREAM_EOF => Self::StreamEof,
+            CLOCK_TAKEN => Self::ClockTaken,
             _ => return Err(WireError::UnknownKind(kind)),
         })
     }
@@ -326,6 +379,9 @@ impl Message for GuestFrame {
             }
             Self::Info(info) => put_frame::<Self>(out, INFO, &to_postcard(INFO, info)?),
             Self::ShuttingDown => put_frame::<Self>(out, SHUTTING_DOWN, &[]),
+            Self::Connected => put_frame::<Self>(out, CONNECTED, &[]),
+            Self::StreamEof => put_frame::<Self>(out, STREAM_EOF, &[]),
+            Self::ClockTaken => put_frame::<Self>(out, CLOCK_TAKEN, &[]),
         }
     }
 }

@@ -50,6 +50,11 @@ impl<R: Read, M: Message> MessageReader<R, M> {
         }
     }
 
+    /// The stream, and what was read off it and is no message yet.
+    pub fn into_parts(self) -> (R, Decoder<M>) {
+        (self.inner, self.decoder)
+    }
+
     /// The stream itself, to set its timeouts for instance.
     pub fn get_mut(&mut self) -> &mut R {
         &mut self.inner

@@ -32,6 +32,9 @@ fn guest_frames() -> Vec<GuestFrame> {
         GuestFrame::Exited(ExitStatus::Signal(9)),
         GuestFrame::Failed(ExecFailure { kind: FailureKind::NotFound, message: "none".into() }),
         GuestFrame::ShuttingDown,
+        GuestFrame::Connected,
+        GuestFrame::StreamEof,
+        GuestFrame::ClockTaken,
     ]
 }
 

@@ -107,17 +107,7 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::Vm(error) => VmError::hint(error).map(str::to_owned),
         LaunchError::Disk(error) => error.hint().map(str::to_owned),
-        LaunchError::Agent(AgentError::Failed(failure)) => match failure.kind {
-            FailureKind::NotFound => Some("the command is looked for in the PATH of the image".to_owned()),
-            FailureKind::NotExecutable => {
-                Some("is it a program or a script with `#!`, and executable for this user?".to_owned())
-            }
-            FailureKind::NoSuchUser => {
-                Some("a number does without an entry in the image's /etc/passwd".to_owned())
-            }
-            FailureKind::BadDirectory => Some("choose another one with -w".to_owned()),
-            FailureKind::Other => None,
-        },
+        LaunchError::Agent(error) => AgentError::hint(error).map(str::to_owned),
         LaunchError::NoCommand { .. } => Some("give one behind `--`".to_owned()),
         LaunchError::NoTerminal => Some("leave -t out when stdin is a pipe or a file".to_owned()),
         _ => None,

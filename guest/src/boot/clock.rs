@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::sys;
 
 /// libkrun sends the time to this vsock port, as a datagram, when its host woke up and once a minute. It does so on
-/// macOS; on Linux, KVM's own clock is enough.
+/// macOS; on Linux, the VMM asks the agent ([`follow`]).
 const TIME_PORT: u32 = 123;
 
 /// Smaller differences are left alone: a clock that jumps does more harm.
@@ -22,6 +22,13 @@ pub(super) fn set_from_host(host_ns: u64) {
     }
 }
 
+/// The host says what time it is there.
+pub(crate) fn follow(host_ns: u64) {
+    if host_ns.abs_diff(now_ns()) > TOLERANCE_NS {
+        super::warn(sys::set_clock(host_ns), "clock");
+    }
+}
+
 /// Starts the thread that takes the host's time.
 pub(super) fn follow_host() {
     let Ok(socket) = sys::vsock_datagrams(TIME_PORT) else { return };
@@ -30,12 +37,7 @@ pub(super) fn follow_host() {
         let mut bytes = [0; 8];
         loop {
             match rustix::io::read(&socket, &mut bytes) {
-                Ok(8) => {
-                    let host_ns = u64::from_le_bytes(bytes);
-                    if host_ns.abs_diff(now_ns()) > TOLERANCE_NS {
-                        super::warn(sys::set_clock(host_ns), "clock");
-                    }
-                }
+                Ok(8) => follow(u64::from_le_bytes(bytes)),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     crate::log(&format!("the host's time is not taken any more: {error}"));

@@ -6,7 +6,7 @@
 //!   its file system grown ─► /dev /proc /sys /run ─► volumes ─► names, loopback ─► agent listens ─► host told on READY_PORT
 //! ```
 
-mod clock;
+pub(crate) mod clock;
 mod etc;
 mod mounts;
 mod network;

@@ -26,9 +26,9 @@ use rustix::io::Errno;
 use crate::link::{Link, Lost, poll_until};
 use crate::reaper::{Child, Reaper};
 use spawn::Streams;
-use stdin::Stdin;
 
 pub(crate) use command::other;
+pub(crate) use stdin::Stdin;
 
 /// How long after a process's end output of those that it left behind is still taken: enough for the last lines of
 /// `program > >(filter)`, not enough to be noticed after `server &`.

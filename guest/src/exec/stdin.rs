@@ -1,4 +1,4 @@
-//! A process's stdin: a queue no larger than the window, and the pipe or terminal that it goes into.
+//! A process's stdin: a queue no larger than the window, and the pipe, terminal or socket that it goes into.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,19 @@ use crate::link::Lost;
 /// Credit is given back in pieces of at least this, but at once when the queue is empty.
 const GRANT_BYTES: u32 = 64 * 1024;
 
+/// How its end is told to whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pipe,
+    Terminal,
+    Socket,
+}
+
 #[derive(Debug)]
-pub(super) struct Stdin {
+pub(crate) struct Stdin {
     /// Gone when it was closed, by either side.
     fd: Option<OwnedFd>,
-    terminal: bool,
+    kind: Kind,
     queue: VecDeque<u8>,
     ending: bool,
     /// What the host may still send.
@@ -30,7 +38,7 @@ impl Stdin {
     pub(super) fn pipe(fd: OwnedFd) -> Self {
         Self {
             fd: Some(fd),
-            terminal: false,
+            kind: Kind::Pipe,
             queue: VecDeque::new(),
             ending: false,
             window: STDIN_WINDOW_BYTES,
@@ -40,11 +48,21 @@ impl Stdin {
     }
 
     pub(super) fn terminal(fd: OwnedFd) -> Self {
-        Self { terminal: true, ..Self::pipe(fd) }
+        Self { kind: Kind::Terminal, ..Self::pipe(fd) }
+    }
+
+    /// One half of a connection, whose other half is somebody else's.
+    pub(crate) fn socket(fd: OwnedFd) -> Self {
+        Self { kind: Kind::Socket, ..Self::pipe(fd) }
+    }
+
+    /// Whether nothing is taken any more: it has ended, and all is written, or its reader is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.fd.is_none()
     }
 
     /// Takes what the host sent, which it must have had the credit for.
-    pub(super) fn queue(&mut self, data: &[u8]) -> Result<(), Lost> {
+    pub(crate) fn queue(&mut self, data: &[u8]) -> Result<(), Lost> {
         let left = u32::try_from(data.len()).ok().and_then(|length| self.window.checked_sub(length));
         let (Some(left), false) = (left, self.ending) else {
             crate::log("connection dropped: stdin beyond its credit or its end");
@@ -60,23 +78,23 @@ impl Stdin {
     }
 
     /// No more will come.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.ending = true;
         self.write();
     }
 
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.fd = None;
         self.queue.clear();
     }
 
     /// What to poll for room, if something waits for it.
-    pub(super) fn waiting(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn waiting(&self) -> Option<BorrowedFd<'_>> {
         self.fd.as_ref().filter(|_| !self.queue.is_empty()).map(AsFd::as_fd)
     }
 
     /// Writes what the process takes.
-    pub(super) fn write(&mut self) {
+    pub(crate) fn write(&mut self) {
         while let Some(fd) = &self.fd {
             let (piece, _) = self.queue.as_slices();
             if piece.is_empty() {
@@ -101,8 +119,14 @@ impl Stdin {
 
     fn finish(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        if !self.terminal {
-            return;
+        match self.kind {
+            Kind::Pipe => return,
+            Kind::Socket => {
+                // Fails only if the connection is gone.
+                let _ = rustix::net::shutdown(&fd, rustix::net::Shutdown::Write);
+                return;
+            }
+            Kind::Terminal => {}
         }
         // A terminal is not closed by its input's end: the end is typed. In the middle of a line the first one only
         // ends the line. A program that reads keys as they come does not take this for an end, as on any terminal.
@@ -116,7 +140,7 @@ impl Stdin {
     }
 
     /// Credit to give to the host now.
-    pub(super) fn grant(&mut self) -> Option<u32> {
+    pub(crate) fn grant(&mut self) -> Option<u32> {
         let due = self.written >= GRANT_BYTES || (self.written > 0 && self.queue.is_empty());
         if !due || self.ending {
             return None;

@@ -10,12 +10,13 @@ use bottle_protocol::{ClientFrame, ExecRequest, GuestFrame, Info, Message, Messa
 
 use super::connect::connect;
 use super::ready::Until;
-use super::{AgentError, Exec};
+use super::{AgentError, Exec, tunnel};
 
 /// For an answer that takes the guest no work. A busy or emulated machine needs seconds; longer means that it hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// A guest's agent. Cheap to make and to clone: it connects when it is asked something.
+/// A guest's agent. Cheap to make and to clone, and of use to any thread: it connects anew for each thing that it is asked,
+/// so nothing asked waits behind anything else. The VM may have been started by another process.
 #[derive(Debug, Clone)]
 pub struct Agent {
     socket: PathBuf,
@@ -23,8 +24,8 @@ pub struct Agent {
 
 impl Agent {
     /// The agent behind the UNIX socket that libkrun forwards to the guest.
-    pub fn new(socket: PathBuf) -> Self {
-        Self { socket }
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
     }
 
     /// Starts a process in the guest. Returns when it runs.
@@ -60,6 +61,33 @@ impl Agent {
         let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
         match self.ask(&Request::Shutdown { grace_ms }, what)? {
             GuestFrame::ShuttingDown => Ok(()),
+            GuestFrame::Failed(failure) => Err(failure.into()),
+            _ => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
+        }
+    }
+
+    /// Connects to a server that listens on this TCP port of the guest's loopback interface: what a port of docker's is
+    /// published for, without the host having one. The guest gets no network by it, and nobody but the caller a way in.
+    ///
+    /// Each half of the stream ends by itself, as with TCP. A connection that breaks ends like one that is closed; dropping
+    /// the stream closes it, and what was written before that arrives. A server that is being started does not listen yet:
+    /// what it prints when it does is better to wait for than to be guessed.
+    ///
+    /// # Errors
+    /// [`AgentError::Failed`] with [`FailureKind::Refused`](super::FailureKind::Refused) when nobody listens there.
+    pub fn connect(&self, port: u16) -> Result<UnixStream, AgentError> {
+        let stream = self.send(&Request::Connect { port })?;
+        tunnel::open(stream, &format!("port {port} was connected to"), ANSWER_LIMIT)
+    }
+
+    /// Tells the guest what time it is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(in crate::vm) fn set_clock(&self, unix_ns: u64) -> Result<(), AgentError> {
+        let what = "it was told the time";
+        match self.ask(&Request::SetClock { unix_ns }, what)? {
+            GuestFrame::ClockTaken => Ok(()),
             GuestFrame::Failed(failure) => Err(failure.into()),
             _ => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
         }

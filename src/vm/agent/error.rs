@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use bottle_protocol::{ExecFailure, ReadError, WireError};
+use bottle_protocol::{ExecFailure, FailureKind, ReadError, WireError};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,23 @@ pub enum AgentError {
 }
 
 impl AgentError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        let Self::Failed(failure) = self else { return None };
+        match failure.kind {
+            FailureKind::NotFound => Some("the command is looked for in the PATH of the image"),
+            FailureKind::NotExecutable => {
+                Some("is it a program or a script with `#!`, and executable for this user?")
+            }
+            FailureKind::NoSuchUser => Some("a number does without an entry in the image's /etc/passwd"),
+            FailureKind::BadDirectory => Some("choose another one with -w"),
+            FailureKind::Refused => {
+                Some("is the server up, and does it listen on 127.0.0.1 or all addresses?")
+            }
+            FailureKind::Other => None,
+        }
+    }
+
     /// From a read that failed.
     pub(super) fn read(error: ReadError, what: &str) -> Self {
         let what = what.to_owned();

@@ -3,6 +3,7 @@
 //!
 //! - [`Agent`] opens connections and asks ([`client`]).
 //! - [`Exec`] is a process under way: stdin, control and events, each usable from a thread of its own ([`exec`]).
+//! - [`Agent::connect`]'s streams to servers in the guest ([`tunnel`]).
 //! - [`accept_ready`] reads what init reports when it has booted ([`ready`]).
 //!
 //! The guest is not trusted: it can answer nonsense, nothing, or without end, and gets an error for the first, a
@@ -13,6 +14,7 @@ mod connect;
 mod error;
 mod exec;
 mod ready;
+mod tunnel;
 mod window;
 
 pub use bottle_protocol::{

@@ -38,6 +38,11 @@ impl Until {
         Self { stream, deadline: Some(Instant::now() + limit) }
     }
 
+    /// The stream itself, for whoever has a deadline of their own.
+    pub(super) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+
     /// From now on, they may take any time.
     pub(super) fn no_deadline(&mut self) -> io::Result<()> {
         self.deadline = None;
