@@ -74,7 +74,7 @@ pub(super) fn run(
     interrupt.aim(Target::Boot(starting.killer()));
     let booted = starting.wait();
     let vm = booted.map_err(|error| stopped(error.into()))?;
-    timings.note_boot(vm.boot_time(), vm.ready().timings);
+    timings.note_boot(vm.boot());
 
     let result = timings.measure("command", || {
         let exec = vm.agent().exec(&request)?;

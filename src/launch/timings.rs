@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::vm::agent::BootTimings;
+use crate::vm::BootSteps;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +33,13 @@ impl Timings {
         self.steps.push(Step { name, took });
     }
 
-    /// Notes the parts of a boot: the whole, seen from the host, and what the guest says of its own.
-    pub(super) fn note_boot(&mut self, whole: Duration, guest: BootTimings) {
-        // The guest's numbers are only as true as the guest: they are shown, and nothing hangs on them.
-        let init = Duration::from_nanos(guest.init_started_ns);
-        let agent = Duration::from_nanos(guest.agent_listening_ns);
-        self.note("boot: VMM", whole.saturating_sub(agent));
-        self.note("boot: kernel", init);
-        self.note("boot: init", agent.saturating_sub(init));
+    /// Notes the steps of a boot.
+    pub(super) fn note_boot(&mut self, boot: BootSteps) {
+        self.note("boot: VMM process", boot.vmm);
+        self.note("boot: machine", boot.machine);
+        self.note("boot: kernel", boot.kernel);
+        self.note("boot: root disk", boot.root);
+        self.note("boot: agent ready", boot.agent);
     }
 
     /// The steps.

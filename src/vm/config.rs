@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bottle_protocol::{EnvVar, GuestConfig};
 
-use super::{AllowRule, DiskSize};
+use super::{AllowRule, DiskSize, KernelLibrary};
+use crate::image::ImageConfig;
 
 /// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
 const DEFAULT_CPUS: u8 = 2;
@@ -17,11 +18,13 @@ const DEFAULT_MEMORY_MIB: u32 = 2048;
 /// other work beside it. A guest that has not answered by then is not going to.
 const DEFAULT_BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What a microVM is to be. The fields behind the constructor's have defaults.
+/// What a microVM is to be: what [`VmConfig::new`] takes, and fields that have defaults, to be set as wanted.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct VmConfig {
-    /// A directory of the VM's own, that exists and that only its owner may enter; sockets and logs go there. The
-    /// path of a socket in it must fit into 107 bytes (103 on macOS).
+    /// A directory of the VM's own, that exists and that only its owner may enter. The sockets `agent.sock` and `ready.sock`
+    /// and the logs `console.log` (what the guest's kernel prints) and `vmm.log` (what libkrun does) go there. The path of a
+    /// socket in it must fit into 107 bytes (103 on macOS). Whoever made the directory removes it.
     pub state_dir: PathBuf,
     /// The root disk, a qcow2 image ([`super::create_overlay`]) with an ext4 file system.
     pub disk: PathBuf,
@@ -44,8 +47,14 @@ pub struct VmConfig {
     pub working_dir: String,
     /// How long the guest has from its start until its agent answers.
     pub boot_timeout: Duration,
-    /// The VM outlives the process that started it.
+    /// The VM outlives the process that started it, and the handle.
     pub detached: bool,
+    /// The guest kernel; looked for if not given, as [`find_kernel_library`](super::find_kernel_library) does.
+    pub kernel: Option<KernelLibrary>,
+    /// The program that becomes the VMM, for those that can't: plugins, or tests under a harness. It must be built with
+    /// this version of this library; `bottle` itself is one such program. If not given it is this program, whose `main`
+    /// calls [`become_vmm_if_asked`](super::become_vmm_if_asked).
+    pub vmm_program: Option<PathBuf>,
 }
 
 impl VmConfig {
@@ -64,7 +73,18 @@ impl VmConfig {
             working_dir: String::new(),
             boot_timeout: DEFAULT_BOOT_TIMEOUT,
             detached: false,
+            kernel: None,
+            vmm_program: None,
         }
+    }
+
+    /// Takes over what an image says about its processes: environment, user and working directory.
+    #[must_use]
+    pub fn image(mut self, image: &ImageConfig) -> Self {
+        self.env.clone_from(&image.env);
+        self.user = image.user.clone().unwrap_or_default();
+        self.working_dir = image.working_dir.clone().unwrap_or_default();
+        self
     }
 
     /// Where the VMM takes connections for the guest agent.

@@ -99,6 +99,12 @@ pub enum VmError {
         /// The end of the logs.
         log: String,
     },
+    /// The program that was to become the VMM did something else.
+    #[error("{program} was started to become the microVM's VMM, and did something else")]
+    NotVmm {
+        /// "this program", or its path.
+        program: String,
+    },
     /// [`super::VmKiller::kill`] was called.
     #[error("the microVM was stopped")]
     Stopped,
@@ -121,6 +127,9 @@ impl VmError {
             }
             Self::Boot { source: AgentError::BootFailed(why), .. } if why.starts_with(CANNOT_GROW) => {
                 Some("choose another size with --disk")
+            }
+            Self::NotVmm { .. } => {
+                Some("its `main` has to call bottle::vm::become_vmm_if_asked() first thing")
             }
             Self::TimedOut { .. } => Some("where the machine is busy, run it again"),
             _ => None,

@@ -19,6 +19,7 @@
 
 pub mod agent;
 mod allow;
+mod clock;
 mod config;
 mod disk;
 mod disk_size;
@@ -36,7 +37,7 @@ pub use disk::{DiskError, create_overlay};
 pub use disk_size::{BadDiskSize, DiskSize};
 pub use error::VmError;
 pub use kernel::{KernelLibrary, find_kernel_library};
-pub use spawn::{Starting, Vm, VmKiller};
+pub use spawn::{BootSteps, Starting, Vm, VmKiller};
 pub use vmm::become_vmm_if_asked;
 
 /// Can this process start a VM at all? What only a boot can tell is not looked at.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::agent::{Agent, AgentError, Ready, accept_ready};
+use super::agent::{Agent, AgentError, BootTimings, Ready, accept_ready};
 use super::config::{console_log, vmm_log};
-use super::vmm::{VERB, VmmConfig};
+use super::vmm::{STARTED, VERB, VmmConfig, is_asked};
 use super::{KernelLibrary, VmConfig, VmError, find_kernel_library, krun, log_file, sys};
 
 /// libkrunfw's kernel does not get to init with less.
@@ -25,7 +25,7 @@ const READY_LIMIT: Duration = Duration::from_secs(10);
 /// A VMM that ends takes its guest's connections with it. So long it may take from there to its own end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A VM that was started and whose guest has not answered yet. Dropping it ends it.
+/// A VM that was started and whose guest has not answered yet. Dropping it ends it, also one that was to be detached.
 #[derive(Debug)]
 pub struct Starting {
     vmm: Vmm,
@@ -33,15 +33,52 @@ pub struct Starting {
     agent_socket: PathBuf,
     limit: Duration,
     started: Instant,
+    detached: bool,
 }
 
-/// A VM whose guest is up. Dropping it ends it at once, unless it was started detached.
+/// A VM whose guest is up.
+///
+/// Dropping it ends the VM at once, as a power cut would, and waits until the VMM is gone; one that was started
+/// [detached](VmConfig::detached) goes on. [`Vm::shutdown`] is the end that loses nothing. What was made for the VM, its
+/// directory and its disk, stays in any case. The handle can be shared; what outlives it are clones of its [`Agent`], which
+/// then answer that the guest can't be reached, and of its [`VmKiller`], which then do nothing.
 #[derive(Debug)]
 pub struct Vm {
     vmm: Vmm,
     agent: Agent,
     ready: Ready,
-    boot: Duration,
+    boot: BootSteps,
+}
+
+/// What a boot spent its time on, from the start of the VMM to the guest's answer. What the guest says of itself is only as
+/// true as the guest: nothing should hang on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BootSteps {
+    /// The child process, until it hands over to libkrun.
+    pub vmm: Duration,
+    /// libkrun makes the machine, and the kernel starts its clock; also the way of the guest's answer.
+    pub machine: Duration,
+    /// The guest's kernel, until it runs init.
+    pub kernel: Duration,
+    /// Init mounts the disk.
+    pub root: Duration,
+    /// Init does all else and listens.
+    pub agent: Duration,
+}
+
+impl BootSteps {
+    fn new(whole: Duration, vmm: Duration, guest: BootTimings) -> Self {
+        let [init, root, agent] = [guest.init_started_ns, guest.root_mounted_ns, guest.agent_listening_ns]
+            .map(Duration::from_nanos);
+        Self {
+            vmm,
+            machine: whole.saturating_sub(vmm).saturating_sub(agent),
+            kernel: init,
+            root: root.saturating_sub(init),
+            agent: agent.saturating_sub(root),
+        }
+    }
 }
 
 /// Ends a VM, from any thread, whatever state it is in.
@@ -55,11 +92,16 @@ pub struct VmKiller {
 #[derive(Debug)]
 struct Vmm {
     killer: VmKiller,
-    /// Its stdout, on which nothing ever comes but the end.
+    /// Its stdout, on which nothing ever comes but one byte and the end.
     end: ChildStdout,
+    /// When that byte came.
+    configured: Option<Instant>,
     /// Its stdin, whose end is its end.
     _lifeline: Option<ChildStdin>,
     state_dir: PathBuf,
+    /// What it runs, if that is not this program.
+    program: Option<PathBuf>,
+    /// It is not ended with the handle.
     detached: bool,
 }
 
@@ -74,13 +116,15 @@ impl Starting {
         let ready = UnixListener::bind(&ready_path)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(VmError::host(format!("cannot listen on {}", ready_path.display())))?;
+        let started = Instant::now();
         let vmm = Vmm::spawn(config, kernel)?;
         Ok(Self {
             vmm,
             ready,
             agent_socket: config.agent_socket(),
             limit: config.boot_timeout,
-            started: Instant::now(),
+            started,
+            detached: config.detached,
         })
     }
 
@@ -93,15 +137,25 @@ impl Starting {
     ///
     /// # Errors
     /// When the VMM ends, the guest can't boot, or the time is over; the end of the logs is quoted, and the VM is gone.
-    pub fn wait(self) -> Result<Vm, VmError> {
+    pub fn wait(mut self) -> Result<Vm, VmError> {
         let stream = self.vmm.wait_for(&self.ready, self.started + self.limit, self.limit)?;
         let ready = accept_ready(stream, READY_LIMIT).map_err(|source| self.vmm.boot_error(source))?;
-        let agent = Agent::new(self.agent_socket);
-        Ok(Vm { vmm: self.vmm, agent, ready, boot: self.started.elapsed() })
+        let vmm_took = self.vmm.configured.map_or(Duration::ZERO, |at| at.duration_since(self.started));
+        let boot = BootSteps::new(self.started.elapsed(), vmm_took, ready.timings);
+        self.vmm.detached = self.detached;
+        Ok(Vm { vmm: self.vmm, agent: Agent::new(self.agent_socket), ready, boot })
     }
 }
 
 impl Vm {
+    /// Starts a VM and waits for its guest: [`Starting::spawn`] and [`Starting::wait`] in one.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn start(config: &VmConfig) -> Result<Self, VmError> {
+        Starting::spawn(config)?.wait()
+    }
+
     /// Runs commands in the guest.
     pub fn agent(&self) -> &Agent {
         &self.agent
@@ -112,14 +166,25 @@ impl Vm {
         &self.ready
     }
 
-    /// From the start of the VMM to the guest's answer.
-    pub fn boot_time(&self) -> Duration {
+    /// How long the boot took, in its steps.
+    pub fn boot(&self) -> BootSteps {
         self.boot
+    }
+
+    /// The process that is the VM, for looking at what it uses.
+    pub fn vmm_pid(&self) -> u32 {
+        self.vmm.killer.child.lock().unwrap_or_else(PoisonError::into_inner).id()
     }
 
     /// Ends the VM from another thread.
     pub fn killer(&self) -> VmKiller {
         self.vmm.killer.clone()
+    }
+
+    /// Waits until the VM has ended by itself, or was ended by another thread, but no longer than `limit`. `false` says that
+    /// it has not.
+    pub fn ends_within(&self, limit: Duration) -> bool {
+        self.vmm.ended_by(Instant::now() + limit)
     }
 
     /// Why the guest is lost, for an error that says only that it is: how the VMM ended, and its last words. Other
@@ -181,8 +246,8 @@ impl Vmm {
     fn spawn(config: &VmConfig, kernel: KernelLibrary) -> Result<Self, VmError> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let guest = config.guest_config(u64::try_from(now.as_nanos()).unwrap_or_default());
-        let mut command =
-            Command::new(sys::own_program().map_err(VmError::host("cannot find this program"))?);
+        let program = config.vmm_program.clone().map_or_else(sys::own_program, Ok);
+        let mut command = Command::new(program.map_err(VmError::host("cannot find this program"))?);
         let kernel = match kernel {
             KernelLibrary::File(path) => {
                 path.parent().into_iter().for_each(|dir| sys::add_loader_path(&mut command, dir));
@@ -225,9 +290,11 @@ impl Vmm {
         let vmm = Self {
             killer,
             end,
+            configured: None,
             _lifeline: (!config.detached).then_some(stdin),
             state_dir: config.state_dir.clone(),
-            detached: config.detached,
+            program: config.vmm_program.clone(),
+            detached: false,
         };
         match sent {
             Ok(()) => Ok(vmm),
@@ -239,7 +306,7 @@ impl Vmm {
 
     /// Waits for a connection, for the child's end, or for the deadline, whichever comes first.
     fn wait_for(
-        &self,
+        &mut self,
         listener: &UnixListener,
         deadline: Instant,
         limit: Duration,
@@ -256,15 +323,31 @@ impl Vmm {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(failed()(error.into())),
             }
+            let speaks = !fds[1].revents().is_empty();
+            let ended = speaks && self.hear()?;
             // A guest that reported something and then ended is heard first.
             match listener.accept() {
                 Ok((stream, _)) => return Ok(stream),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(failed()(error)),
             }
-            if !fds[1].revents().is_empty() {
+            if ended {
                 return Err(self.death());
             }
+        }
+    }
+
+    /// Takes what the child says: that all is configured (`false`), or that it has ended (`true`).
+    fn hear(&mut self) -> Result<bool, VmError> {
+        let mut byte = [0];
+        match rustix::io::read(&self.end, &mut byte) {
+            Ok(1) if byte == [STARTED] && self.configured.is_none() => {
+                self.configured = Some(Instant::now());
+                Ok(false)
+            }
+            Ok(0) => Ok(true),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            _ => Err(not_vmm(self.program.as_deref())),
         }
     }
 
@@ -325,8 +408,17 @@ impl Drop for Vmm {
     }
 }
 
+fn not_vmm(program: Option<&Path>) -> VmError {
+    let program = program.map_or_else(|| "this program".to_owned(), |path| path.display().to_string());
+    VmError::NotVmm { program }
+}
+
 /// Refuses what would only show as an obscure failure of the VMM.
 fn check(config: &VmConfig) -> Result<KernelLibrary, VmError> {
+    // It would start itself without end.
+    if is_asked() && config.vmm_program.is_none() {
+        return Err(not_vmm(None));
+    }
     for socket in [config.agent_socket(), config.ready_socket()] {
         check_socket_path(&socket)?;
     }
@@ -340,7 +432,7 @@ fn check(config: &VmConfig) -> Result<KernelLibrary, VmError> {
         return Err(VmError::BadMemory { memory_mib: config.memory_mib, total_mib, least_mib });
     }
     sys::check_virtualisation()?;
-    find_kernel_library()
+    config.kernel.clone().map_or_else(find_kernel_library, Ok)
 }
 
 fn check_socket_path(path: &Path) -> Result<(), VmError> {

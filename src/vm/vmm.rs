@@ -3,7 +3,7 @@
 //! ```text
 //! stdin    length u32 LE, VmmConfig as JSON ─► then, unless detached, the lifeline: its end is the parent's end,
 //!                                              and so the VMM's
-//! stdout   held until the end: the parent sees the VMM end by it
+//! stdout   one byte, STARTED, when libkrun takes over; then held until the end: the parent sees the VMM end by it
 //! stderr   vmm.log
 //! ```
 
@@ -17,6 +17,8 @@ use std::thread;
 use bottle_protocol::{AGENT_PORT, CONFIG_PATH, INIT_PATH, READY_PORT};
 use serde::{Deserialize, Serialize};
 
+use super::agent::Agent;
+use super::clock;
 use super::config::{console_log, vmm_log};
 use super::krun::{self, Krun, KrunError};
 use super::log_file::LogFile;
@@ -30,6 +32,9 @@ const CONFIG_LIMIT_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The guest's init. Static, so it needs nothing in the guest.
 static INIT: &[u8] = include_bytes!(env!("BOTTLE_GUEST_INIT"));
+
+/// What the VMM says when all is configured and the VM starts. A program that forgot to become a VMM says something else.
+pub(super) const STARTED: u8 = 0x06;
 
 /// Files and directories are for their owner alone, the agent's socket first of all.
 const UMASK: u32 = 0o077;
@@ -85,12 +90,17 @@ enum VmmError {
 /// Turns this process into a VM if [`Starting`](super::Starting) started it to be one, and returns otherwise. A
 /// program that starts VMs calls this first thing in `main`, before it starts a thread or opens a file.
 pub fn become_vmm_if_asked() {
-    let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|verb| verb == VERB) && args.next().is_none() {
+    if is_asked() {
         let Err(error) = run();
         eprintln!("{error}");
         std::process::exit(1);
     }
+}
+
+/// Whether this process was started to be a VM.
+pub(super) fn is_asked() -> bool {
+    let mut args = std::env::args_os().skip(1);
+    args.next().is_some_and(|verb| verb == VERB) && args.next().is_none()
 }
 
 fn run() -> Result<Infallible, VmmError> {
@@ -138,6 +148,9 @@ fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
     let (console, _) = bounded_log(&console_log(&config.state_dir))?;
     let again = console.try_clone().map_err(|error| VmmError::Io("the console", error))?;
     krun.add_console(null()?, console.into(), again.into())?;
+    clock::keep_right(Agent::new(&config.agent_socket)).map_err(|error| VmmError::Io("a thread", error))?;
+    // Whether or not anybody still listens.
+    let _ = rustix::io::write(rustix::stdio::stdout(), &[STARTED]);
     Ok(krun.start_enter()?)
 }
 

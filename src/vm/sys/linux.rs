@@ -4,8 +4,16 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
 
 use crate::vm::VmError;
 
@@ -61,6 +69,41 @@ pub(crate) fn close_inherited() {
 /// Lets a child's loader find libraries in `dir`. Not needed here: a library that is loaded by its path is found
 /// again by its name.
 pub(crate) fn add_loader_path(_command: &mut Command, _dir: &Path) {}
+
+/// Sees the host's clock jump: a timer that the kernel cancels then, and when the machine wakes up (timerfd_create(2)).
+#[derive(Debug)]
+pub(crate) struct ClockWatch {
+    timer: OwnedFd,
+}
+
+impl ClockWatch {
+    /// None where libkrun keeps the guest's clock right by itself.
+    pub(crate) fn new() -> io::Result<Option<Self>> {
+        let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::CLOEXEC)?;
+        Ok(Some(Self { timer }))
+    }
+
+    /// Waits until the clock jumps, or `period` is over.
+    pub(crate) fn wait(&mut self, period: Duration) -> io::Result<()> {
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        let mut value = clock_gettime(ClockId::Realtime);
+        value.tv_sec = value.tv_sec.saturating_add(i64::try_from(period.as_secs()).unwrap_or(i64::MAX));
+        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match timerfd_settime(&self.timer, flags, &Itimerspec { it_interval: never, it_value: value }) {
+            // The timer is set nevertheless; the clock jumped before, after the last wait.
+            Ok(_) | Err(Errno::CANCELED) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut count = [0; 8];
+        loop {
+            match rustix::io::read(&self.timer, &mut count) {
+                Ok(_) | Err(Errno::CANCELED) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
 
 /// The machine's memory in MiB.
 pub(crate) fn total_memory_mib() -> u64 {

@@ -8,12 +8,12 @@ mod unix;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
     own_program, total_memory_mib,
 };
 #[cfg(target_os = "macos")]
 pub(super) use macos::{
-    KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
     own_program, total_memory_mib,
 };
 pub(super) use unix::{can_load, exit_at_once, load_for_good, new_session};
