@@ -1,0 +1,37 @@
+//! Where things lie on disk, and which bottles there are.
+//!
+//! ```text
+//! $BOTTLE_STATE_DIR, or $XDG_STATE_HOME/bottle, or ~/.local/state/bottle        0700
+//! ├── .lock                       held while bottles come and go, see `lock`
+//! └── <slug>/                     one bottle                                       0700
+//!     ├── lock                    held (flock) by the process that runs the bottle and by its VMM, so that
+//!     │                           a lock that is free is a bottle that does not live, whatever crashed
+//!     ├── disk.qcow2              what the guest changed, over the image's base.ext4
+//!     ├── agent.sock              the guest agent (the VMM listens)                0600
+//!     ├── ready.sock              where the guest says, once, that it is up        0600
+//!     ├── console.log             what the guest's kernel and init print
+//!     └── vmm.log                 what libkrun prints
+//!
+//! $BOTTLE_CACHE_DIR, or $XDG_CACHE_HOME/bottle, or ~/.cache/bottle
+//! └── images/                     see `image`
+//!
+//! $XDG_DATA_HOME/bottle, or ~/.local/share/bottle
+//! └── lib/libkrunfw.so.5          the guest kernel, see `vm::kernel`
+//! ```
+//!
+//! - [`places`]: the three roots; [`slug`]: what a bottle may be called.
+//! - [`dir`]: a bottle's directory in the hands of who runs or removes it; [`find`]: in those of who only looks.
+//! - [`lock`]: how the two don't get in each other's way.
+
+mod dir;
+mod error;
+mod find;
+mod lock;
+mod places;
+mod slug;
+
+pub use dir::{StateDir, dead};
+pub use error::StateError;
+pub use find::{Found, find, find_running, is_alive};
+pub use places::{cache_root, data_root, state_root};
+pub use slug::check_slug;
