@@ -160,6 +160,7 @@ fn megabytes_go_both_ways_unchanged() {
                 hash.update(&data);
             }
             ExecEvent::Stderr(data) => panic!("{}", String::from_utf8_lossy(&data)),
+            ExecEvent::Detached => panic!("nobody asked for that"),
             ExecEvent::Exited(status) => {
                 assert!(status.success());
                 break;
@@ -266,6 +267,99 @@ fn the_end_of_stdin_ends_readers_on_pipes_and_terminals() {
     let mut exec = agent.exec(&tty).unwrap();
     exec.take_stdin().unwrap().write_all(b"no newline").unwrap();
     assert!(exec.output().unwrap().status.success());
+}
+
+#[test]
+fn a_process_without_stdin_reads_nothing() {
+    let server = serve();
+    let mut quiet = sh("readlink /proc/self/fd/0; cat");
+    quiet.null_stdin = true;
+    let mut exec = server.agent().exec(&quiet).unwrap();
+    assert!(exec.take_stdin().is_none());
+    assert_eq!(exec.output().unwrap().stdout, b"/dev/null\n");
+    // On a terminal nobody types, not even its end.
+    let mut tty =
+        ExecRequest { null_stdin: true, tty: Some(TtySize { rows: 24, columns: 80 }), ..sh("echo up; cat") };
+    let mut exec = server.agent().exec(&tty).unwrap();
+    read_until(&mut exec, "up");
+    exec.control().signal(15).unwrap();
+    assert_eq!(exec.output().unwrap().status, ExitStatus::Signal(15));
+    tty.argv = request(&["stty", "-a"]).argv;
+    let modes = stdout(&server.agent(), &tty);
+    assert!(modes.contains(" iutf8"), "backspace would take half a character: {modes}");
+}
+
+/// A script that writes what it has to say into a file when it is done, and then stays. A hang-up ends it.
+fn staying(server: &Server, script: &str) -> (ExecRequest, PathBuf) {
+    let file = server.directory.path().join("said");
+    let whole = format!("exec 3>{0}.new; {script}; mv {0}.new {0}; exec sleep 1000", file.display());
+    (sh(&whole), file)
+}
+
+/// It runs, is the only one, and has heard nothing of our going away.
+fn assert_alone(server: &Server, pid: u32) {
+    // A hang-up would come at once.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!is_gone(pid), "it ended with its connection");
+    assert_eq!(server.agent().info().unwrap().execs, 1);
+    output(&server.agent(), &sh(&format!("kill {pid}")));
+    wait_for("the process's end", || is_gone(pid));
+    wait_for("the count of execs", || server.agent().info().unwrap().execs == 0);
+}
+
+#[test]
+fn a_detached_process_has_no_streams_and_stays() {
+    let server = serve();
+    let (mut request, file) =
+        staying(&server, "for fd in 0 1 2; do link=$(readlink /proc/$$/fd/$fd); echo $link >&3; done");
+    request.detached = true;
+    let mut exec = server.agent().exec(&request).unwrap();
+    assert!(exec.take_stdin().is_none());
+    assert_eq!(exec.next_event().unwrap(), ExecEvent::Detached);
+    let pid = exec.pid();
+    assert!(matches!(exec.output(), Err(AgentError::Detached { .. })));
+    wait_for("what it says", || file.exists());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "/dev/null\n/dev/null\n/dev/null\n");
+    assert_alone(&server, pid);
+    // What can't be started is said all the same.
+    let nothing = ExecRequest { detached: true, ..self::request(&["no-such-command"]) };
+    assert!(matches!(server.agent().exec(&nothing), Err(AgentError::Failed(_))));
+}
+
+#[test]
+fn a_process_that_is_detached_later_keeps_its_terminal_and_what_was_typed() {
+    let server = serve();
+    // More than a terminal holds, to nobody.
+    let script = "echo up; read -r line; seq 20000; stty size >&3; echo $line >&3";
+    let (mut request, file) = staying(&server, script);
+    request.tty = Some(TtySize { rows: 33, columns: 101 });
+    let mut exec = server.agent().exec(&request).unwrap();
+    read_until(&mut exec, "up");
+    let mut stdin = exec.take_stdin().unwrap();
+    stdin.write_all(b"typed\r").unwrap();
+    exec.control().detach().unwrap();
+    while exec.next_event().unwrap() != ExecEvent::Detached {}
+    drop(stdin);
+    let pid = exec.pid();
+    drop(exec);
+    wait_for("what it says", || file.exists());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "33 101\ntyped\n");
+    assert_alone(&server, pid);
+}
+
+#[test]
+fn a_process_on_pipes_can_be_detached_too() {
+    let server = serve();
+    let (request, file) = staying(&server, "echo up; cat >&3; seq 20000");
+    let mut exec = server.agent().exec(&request).unwrap();
+    read_until(&mut exec, "up");
+    exec.take_stdin().unwrap().write_all(b"sent").unwrap();
+    exec.control().detach().unwrap();
+    while exec.next_event().unwrap() != ExecEvent::Detached {}
+    let pid = exec.pid();
+    wait_for("what it says", || file.exists());
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "sent");
+    assert_alone(&server, pid);
 }
 
 #[test]

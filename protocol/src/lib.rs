@@ -3,7 +3,8 @@
 //! The guest agent listens on vsock port [`AGENT_PORT`]; the host reaches it through a UNIX socket. Every request
 //! has a **connection of its own**: no request waits behind another one, and closing the connection ends what it
 //! asked for. Neither side ever shuts down one half of a connection (libkrun's vsock takes that for the end of both):
-//! ends of streams are frames.
+//! ends of streams are frames. Two processes outlive their connection: one that was asked for as detached, and one whose
+//! host said Detach.
 //!
 //! ```text
 //! either way, first    "BOTTLE"          version u16 LE
@@ -18,6 +19,7 @@
 //!   0x04 Resize        with a terminal          rows u16 LE, columns u16 LE
 //!   0x05 Signal        to the process group     number u32 LE
 //!   0x06 OutputCredit  see below                bytes u32 LE
+//!   0x07 Detach        last frame of an exec    empty
 //! guest → host
 //!   0x81 Started                                pid u32 LE
 //!   0x82 Stdout                                 raw bytes, 1 to 65536

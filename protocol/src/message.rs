@@ -13,6 +13,7 @@ const STDIN_EOF: u8 = 0x03;
 const RESIZE: u8 = 0x04;
 const SIGNAL: u8 = 0x05;
 const OUTPUT_CREDIT: u8 = 0x06;
+const DETACH: u8 = 0x07;
 const STARTED: u8 = 0x81;
 const STDOUT: u8 = 0x82;
 const STDERR: u8 = 0x83;
@@ -71,6 +72,10 @@ pub struct ExecRequest {
     pub user: Option<ByteBuf>,
     /// Gives it a terminal of this size; stdout and stderr are one stream then.
     pub tty: Option<TtySize>,
+    /// No stdin comes: it is `/dev/null`, or a terminal on which nobody types.
+    pub null_stdin: bool,
+    /// It outlives its connection, which ends as soon as it runs; its stdout and stderr go nowhere.
+    pub detached: bool,
 }
 
 impl ExecRequest {
@@ -240,6 +245,8 @@ pub enum ClientFrame {
     Signal(u32),
     /// The host took this much output.
     OutputCredit(u32),
+    /// The process is to go on without the host; the guest answers by closing the connection.
+    Detach,
 }
 
 /// What the guest answers.
@@ -291,7 +298,7 @@ impl Message for ClientFrame {
         match kind {
             REQUEST => Some(Lengths { least: 1, most: CONTROL_LIMIT_BYTES }),
             STDIN => Some(DATA),
-            STDIN_EOF => Some(EMPTY),
+            STDIN_EOF | DETACH => Some(EMPTY),
             RESIZE | SIGNAL | OUTPUT_CREDIT => Some(NUMBER),
             _ => None,
         }
@@ -311,6 +318,7 @@ impl Message for ClientFrame {
             },
             SIGNAL => Self::Signal(number(kind, payload)?),
             OUTPUT_CREDIT => Self::OutputCredit(number(kind, payload)?),
+            DETACH => Self::Detach,
             _ => return Err(WireError::UnknownKind(kind)),
         })
     }
@@ -326,6 +334,7 @@ impl Message for ClientFrame {
             }
             Self::Signal(signal) => put_frame::<Self>(out, SIGNAL, &signal.to_le_bytes()),
             Self::OutputCredit(bytes) => put_frame::<Self>(out, OUTPUT_CREDIT, &bytes.to_le_bytes()),
+            Self::Detach => put_frame::<Self>(out, DETACH, &[]),
         }
     }
 }

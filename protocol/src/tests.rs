@@ -9,6 +9,8 @@ fn client_frames() -> Vec<ClientFrame> {
         cwd: Some(b"/tmp".to_vec().into()),
         user: Some(b"node:node".to_vec().into()),
         tty: Some(TtySize { rows: 24, columns: 80 }),
+        null_stdin: true,
+        detached: true,
     };
     vec![
         ClientFrame::Request(Request::Exec(exec)),
@@ -19,6 +21,7 @@ fn client_frames() -> Vec<ClientFrame> {
         ClientFrame::Resize(TtySize { rows: 1, columns: 65535 }),
         ClientFrame::Signal(15),
         ClientFrame::OutputCredit(u32::MAX),
+        ClientFrame::Detach,
     ]
 }
 

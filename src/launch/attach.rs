@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 
 use super::LaunchError;
-use crate::vm::agent::{Exec, ExecEvent, ExecStdin, ExitStatus};
+use crate::vm::agent::{AgentError, Exec, ExecEvent, ExecStdin, ExitStatus};
 
 /// One message of the protocol.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -29,6 +29,9 @@ pub(super) fn attach(mut exec: Exec) -> Result<ExitStatus, LaunchError> {
             ExecEvent::Stdout(data) => write(&mut stdout, "stdout", &data)?,
             ExecEvent::Stderr(data) => write(&mut stderr, "stderr", &data)?,
             ExecEvent::Exited(status) => return Ok(status),
+            ExecEvent::Detached => {
+                return Err(AgentError::Detached { what: "the command runs".to_owned() }.into());
+            }
         }
     }
 }

@@ -58,6 +58,7 @@ impl Process {
             cwd: self.cwd.as_ref().map(|cwd| bytes(cwd).into()),
             user: self.user.clone().map(|user| user.into_bytes().into()),
             tty,
+            ..ExecRequest::default()
         })
     }
 }

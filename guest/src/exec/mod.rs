@@ -7,7 +7,10 @@
 //!
 //! One thread polls everything. When the process has ended, what is in its pipes by then is sent in any case; if
 //! others still hold them open, they have [`LINGER`] to say their last words, and nobody waits for them any longer.
+//!
+//! A host that goes away takes its process along, unless it was to be detached or the host says so later ([`alone`]).
 
+mod alone;
 mod command;
 mod spawn;
 mod stdin;
@@ -25,7 +28,7 @@ use rustix::io::Errno;
 
 use crate::link::{Link, Lost, poll_until};
 use crate::reaper::{Child, Reaper};
-use spawn::Streams;
+use spawn::{Streams, Wanted};
 
 pub(crate) use command::other;
 pub(crate) use stdin::Stdin;
@@ -51,8 +54,13 @@ pub(crate) fn run(
     config: &GuestConfig,
     reaper: &Reaper,
 ) -> Result<(), Lost> {
+    let wanted = Wanted {
+        tty: request.tty,
+        null_stdin: request.null_stdin || request.detached,
+        null_output: request.detached,
+    };
     let started =
-        command::prepare(request, config).and_then(|command| spawn::start(&command, request.tty, reaper));
+        command::prepare(request, config).and_then(|command| spawn::start(&command, wanted, reaper));
     let (child, streams) = match started {
         Ok(started) => started,
         Err(failure) => {
@@ -61,11 +69,18 @@ pub(crate) fn run(
         }
     };
     let mut session = Session::new(link, &child, streams, reaper);
+    if request.detached {
+        return session.detach(scratch);
+    }
     match session.carry(scratch) {
-        Ok(status) => {
+        Ok(Ending::Exited(status)) => {
             let mut link = session.link;
             link.put(&GuestFrame::Exited(status))?;
             link.drain(scratch)
+        }
+        Ok(Ending::Detached) => {
+            session.leave(scratch);
+            Ok(())
         }
         Err(Lost) => {
             drop(session);
@@ -88,6 +103,12 @@ fn hang_up(child: &Child, reaper: &Reaper) {
     }
 }
 
+/// Why nothing more is carried.
+enum Ending {
+    Exited(ExitStatus),
+    Detached,
+}
+
 /// One of the process's outputs.
 struct Output {
     fd: OwnedFd,
@@ -106,15 +127,19 @@ struct Session<'a> {
     credit: u32,
     /// When output of others stops being waited for; set at the process's end.
     linger_until: Option<Instant>,
+    /// The host leaves the process alone.
+    detached: bool,
 }
 
 impl<'a> Session<'a> {
     fn new(link: Link, child: &'a Child, streams: Streams, reaper: &'a Reaper) -> Self {
         let output = |fd, frame| Output { fd, frame, owed: None };
         let (stdin, outputs, terminal) = match streams {
-            Streams::Pipes { stdin, stdout, stderr } => {
-                let outputs = vec![output(stdout, GuestFrame::Stdout), output(stderr, GuestFrame::Stderr)];
-                (Stdin::pipe(stdin), outputs, None)
+            Streams::Pipes { stdin, output: ends } => {
+                let outputs = ends.into_iter().flat_map(|(stdout, stderr)| {
+                    [output(stdout, GuestFrame::Stdout), output(stderr, GuestFrame::Stderr)]
+                });
+                (stdin.map_or_else(Stdin::none, Stdin::pipe), outputs.collect(), None)
             }
             Streams::Terminal(master) => match (master.try_clone(), master.try_clone()) {
                 (Ok(reading), Ok(resizing)) => {
@@ -132,22 +157,46 @@ impl<'a> Session<'a> {
             terminal,
             credit: OUTPUT_WINDOW_BYTES,
             linger_until: None,
+            detached: false,
         }
     }
 
-    /// Until the process has ended and its output is queued.
-    fn carry(&mut self, scratch: &mut [u8]) -> Result<ExitStatus, Lost> {
-        self.link.put(&GuestFrame::Started { pid: self.child.pid.unsigned_abs() })?;
+    fn started(&mut self) -> Result<(), Lost> {
+        self.link.put(&GuestFrame::Started { pid: self.child.pid.unsigned_abs() })
+    }
+
+    /// For a process that nobody asked to hear more of. It goes on, whether the host got to know or not.
+    fn detach(mut self, scratch: &mut [u8]) -> Result<(), Lost> {
+        let told = self.started().and_then(|()| self.link.drain(scratch));
+        self.leave(scratch);
+        told
+    }
+
+    /// Closes the connection, and stays until the process has ended.
+    fn leave(mut self, scratch: &mut [u8]) {
+        drop(self.link);
+        drop(self.terminal);
+        self.stdin.leave();
+        let outputs = self.outputs.into_iter().map(|output| output.fd).collect();
+        alone::stay(self.child, self.stdin, outputs, scratch);
+    }
+
+    /// Until the process has ended and its output is queued, or the host leaves it alone.
+    fn carry(&mut self, scratch: &mut [u8]) -> Result<Ending, Lost> {
+        self.started()?;
         loop {
             self.link.flush()?;
             if let Some(status) = self.finished() {
-                return Ok(status);
+                return Ok(Ending::Exited(status));
             }
             let ready = self.poll()?;
             if ready.socket {
                 self.link.fill(scratch)?;
                 while let Some(frame) = self.link.frame()? {
                     self.take(frame)?;
+                    if self.detached {
+                        return Ok(Ending::Detached);
+                    }
                 }
             }
             if ready.stdin {
@@ -224,6 +273,10 @@ impl<'a> Session<'a> {
             }
             ClientFrame::OutputCredit(bytes) => {
                 self.credit = self.credit.saturating_add(bytes).min(OUTPUT_WINDOW_BYTES);
+                Ok(())
+            }
+            ClientFrame::Detach => {
+                self.detached = true;
                 Ok(())
             }
             ClientFrame::Request(_) => {

@@ -8,18 +8,27 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use bottle_protocol::{ExecFailure, FailureKind, TtySize};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::command::{Command, other};
 use crate::reaper::{Child, Reaper};
 use crate::sys;
 
-/// Our ends of a process's streams, none of which blocks.
+/// What a process's streams are to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) tty: Option<TtySize>,
+    pub(crate) null_stdin: bool,
+    pub(crate) null_output: bool,
+}
+
+/// Our ends of a process's streams, none of which blocks. What is `/dev/null` has none.
 #[derive(Debug)]
 pub(crate) enum Streams {
-    Pipes { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    Pipes { stdin: Option<OwnedFd>, output: Option<(OwnedFd, OwnedFd)> },
     Terminal(OwnedFd),
 }
 
@@ -37,12 +46,12 @@ enum Step {
 /// Starts a prepared process.
 pub(crate) fn start(
     command: &Command,
-    tty: Option<TtySize>,
+    wanted: Wanted,
     reaper: &Reaper,
 ) -> Result<(Child, Streams), ExecFailure> {
     let failed = |what: &str, error: io::Error| other(format!("{what}: {error}"));
     let (streams, theirs) =
-        open_streams(command, tty).map_err(|error| failed("cannot open streams", error))?;
+        open_streams(command, wanted).map_err(|error| failed("cannot open streams", error))?;
     let (report, reporter) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed("cannot open a pipe", error.into()))?;
 
@@ -55,7 +64,7 @@ pub(crate) fn start(
         env: &env,
         cwd: &command.cwd,
         stdio: theirs.each_ref().map(AsRawFd::as_raw_fd),
-        terminal: tty.is_some(),
+        terminal: wanted.tty.is_some(),
         identity: needs_identity(command).then_some((
             command.identity.uid,
             command.identity.gid,
@@ -77,35 +86,63 @@ pub(crate) fn start(
     }
 }
 
-fn open_streams(command: &Command, tty: Option<TtySize>) -> io::Result<(Streams, [OwnedFd; 3])> {
-    if let Some(size) = tty {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        unlockpt(&master)?;
-        let slave =
-            ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        resize(&master, size)?;
-        if needs_identity(command) {
-            // So that the user can open their terminal by name. The file system decides the group.
-            let owner = rustix::fs::Uid::from_raw(command.identity.uid);
-            rustix::fs::fchown(&slave, Some(owner), None)?;
-        }
-        sys::set_nonblocking(&master)?;
+/// Our ends, and the process's stdin, stdout and stderr.
+fn open_streams(command: &Command, wanted: Wanted) -> io::Result<(Streams, [OwnedFd; 3])> {
+    if let Some(size) = wanted.tty {
+        let (master, slave) = open_terminal(command, size)?;
         return Ok((Streams::Terminal(master), [slave.try_clone()?, slave.try_clone()?, slave]));
     }
-    let (their_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (their_stdin, stdin) = if wanted.null_stdin {
+        (open_null()?, None)
+    } else {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        (share(theirs, &ours, command)?, Some(ours))
+    };
+    if wanted.null_output {
+        let null = open_null()?;
+        return Ok((Streams::Pipes { stdin, output: None }, [their_stdin, null.try_clone()?, null]));
+    }
     let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-    for ours in [&stdin, &stdout, &stderr] {
-        sys::set_nonblocking(ours)?;
-    }
+    let theirs =
+        [their_stdin, share(their_stdout, &stdout, command)?, share(their_stderr, &stderr, command)?];
+    Ok((Streams::Pipes { stdin, output: Some((stdout, stderr)) }, theirs))
+}
+
+/// Makes a pipe ready: our end never blocks, and theirs can be opened by the user under `/dev/stdout` and the like.
+fn share(theirs: OwnedFd, ours: &OwnedFd, command: &Command) -> io::Result<OwnedFd> {
+    sys::set_nonblocking(ours)?;
+    give_to_user(&theirs, command)?;
+    Ok(theirs)
+}
+
+fn open_null() -> io::Result<OwnedFd> {
+    Ok(open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A terminal of this size: our end, which does not block, and the process's.
+fn open_terminal(command: &Command, size: TtySize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags)?;
+    unlockpt(&master)?;
+    let slave = ioctl_tiocgptpeer(&master, flags)?;
+    resize(&master, size)?;
+    // The kernel's own settings are for single bytes: backspace would take half a character.
+    let mut modes = tcgetattr(&slave)?;
+    modes.input_modes |= InputModes::IUTF8;
+    tcsetattr(&slave, OptionalActions::Now, &modes)?;
+    // So that the user can open their terminal by name. The file system decides the group.
+    give_to_user(&slave, command)?;
+    sys::set_nonblocking(&master)?;
+    Ok((master, slave))
+}
+
+fn give_to_user(theirs: &OwnedFd, command: &Command) -> io::Result<()> {
     if needs_identity(command) {
-        // So that `/dev/stdout` and the like can be opened by the user, who did not make the pipes.
         let owner = rustix::fs::Uid::from_raw(command.identity.uid);
-        for theirs in [&their_stdin, &their_stdout, &their_stderr] {
-            rustix::fs::fchown(theirs, Some(owner), None)?;
-        }
+        rustix::fs::fchown(theirs, Some(owner), None)?;
     }
-    Ok((Streams::Pipes { stdin, stdout, stderr }, [their_stdin, their_stdout, their_stderr]))
+    Ok(())
 }
 
 /// Sets a terminal's size; its foreground processes get SIGWINCH.

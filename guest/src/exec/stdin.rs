@@ -36,8 +36,12 @@ pub(crate) struct Stdin {
 
 impl Stdin {
     pub(super) fn pipe(fd: OwnedFd) -> Self {
+        Self::new(Some(fd))
+    }
+
+    fn new(fd: Option<OwnedFd>) -> Self {
         Self {
-            fd: Some(fd),
+            fd,
             kind: Kind::Pipe,
             queue: VecDeque::new(),
             ending: false,
@@ -59,6 +63,18 @@ impl Stdin {
     /// Whether nothing is taken any more: it has ended, and all is written, or its reader is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.fd.is_none()
+    }
+
+    /// For a process that gets none.
+    pub(super) fn none() -> Self {
+        Self::new(None)
+    }
+
+    /// Nobody will say when it ends: a pipe ends when all that is queued is written, a terminal never.
+    pub(super) fn leave(&mut self) {
+        if self.kind != Kind::Terminal {
+            self.end();
+        }
     }
 
     /// Takes what the host sent, which it must have had the credit for.

@@ -28,14 +28,15 @@ impl Agent {
         Self { socket: socket.into() }
     }
 
-    /// Starts a process in the guest. Returns when it runs.
+    /// Starts a process in the guest. Returns when it runs. One that is to be detached from the start has no other event than
+    /// [`super::ExecEvent::Detached`].
     ///
     /// # Errors
     /// [`AgentError::Failed`] when the guest cannot start it.
     pub fn exec(&self, request: &ExecRequest) -> Result<Exec, AgentError> {
         let what = format!("{} ran", CommandName(request));
         let stream = self.send(&Request::Exec(request.clone()))?;
-        Exec::start(stream, what, ANSWER_LIMIT)
+        Exec::start(stream, request, what, ANSWER_LIMIT)
     }
 
     /// Asks how the guest is.

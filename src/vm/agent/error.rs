@@ -47,6 +47,12 @@ pub enum AgentError {
     /// The guest did not carry the request out.
     #[error(transparent)]
     Failed(#[from] ExecFailure),
+    /// The process goes on without us, so that its end is not known.
+    #[error("detached while {what}")]
+    Detached {
+        /// What is under way.
+        what: String,
+    },
     /// The request does not fit the protocol's limits.
     #[error("the command, its arguments and environment are too large for one request")]
     TooLarge(#[source] WireError),

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bottle_protocol::{
-    ClientFrame, DATA_LIMIT_BYTES, ExitStatus, GuestFrame, Message, MessageReader, OUTPUT_WINDOW_BYTES,
-    TtySize,
+    ClientFrame, DATA_LIMIT_BYTES, ExecRequest, ExitStatus, GuestFrame, Message, MessageReader,
+    OUTPUT_WINDOW_BYTES, ReadError, TtySize, WireError,
 };
 
 use super::AgentError;
@@ -18,6 +18,9 @@ use super::window::{End, Item, Source, Windows};
 
 /// Credit is given back in pieces of this.
 const GRANT_BYTES: u32 = OUTPUT_WINDOW_BYTES / 4;
+
+/// The guest only has to close a connection.
+const DETACH_LIMIT: Duration = Duration::from_secs(10);
 
 /// What a process does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub enum ExecEvent {
     Stderr(Vec<u8>),
     /// It ended. Everything it wrote came before this.
     Exited(ExitStatus),
+    /// It goes on without us: it was started so, or [`ExecControl::detach`] asked for it.
+    Detached,
 }
 
 /// All that a process wrote, and how it ended.
@@ -41,17 +46,19 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
 }
 
-/// A process in the guest. When this is dropped before the process has ended, the process gets SIGHUP, and SIGKILL two
-/// seconds later.
+/// A process in the guest. When this is dropped before the process has ended or was detached, the process gets SIGHUP,
+/// and SIGKILL two seconds later.
 #[derive(Debug)]
 pub struct Exec {
     pid: u32,
+    what: String,
     stdin: Option<ExecStdin>,
     shared: Arc<Shared>,
     ungranted: u32,
 }
 
-/// A process's stdin. Blocks when the process does not read. Dropping it closes the process's stdin.
+/// A process's stdin. Blocks when the process does not read. Dropping it closes the process's stdin, unless the process was
+/// detached.
 #[derive(Debug)]
 pub struct ExecStdin {
     shared: Arc<Shared>,
@@ -82,8 +89,13 @@ impl Shared {
 }
 
 impl Exec {
-    /// Waits for the guest's answer to the request that was sent on `stream`.
-    pub(super) fn start(stream: UnixStream, what: String, limit: Duration) -> Result<Self, AgentError> {
+    /// Waits for the guest's answer to `request`, which was sent on `stream`.
+    pub(super) fn start(
+        stream: UnixStream,
+        request: &ExecRequest,
+        what: String,
+        limit: Duration,
+    ) -> Result<Self, AgentError> {
         let (writer, closer) = (stream.try_clone()?, stream.try_clone()?);
         let mut reader = MessageReader::new(Until::within(stream, limit));
         let pid = match reader.message().map_err(|error| AgentError::read(error, &what))? {
@@ -95,13 +107,17 @@ impl Exec {
         // A process may be silent for as long as it likes.
         reader.get_mut().no_deadline()?;
         let shared = Arc::new(Shared { windows: Windows::new(), writer: Mutex::new(writer), closer });
-        let thread = Arc::clone(&shared);
+        if request.detached {
+            shared.windows.end(End::Detached);
+            return Ok(Self { pid, what, stdin: None, shared, ungranted: 0 });
+        }
+        let (thread, under_way) = (Arc::clone(&shared), what.clone());
         std::thread::Builder::new().name("exec".into()).stack_size(256 * 1024).spawn(move || {
-            let end = read_all(&mut reader, &thread.windows, &what);
+            let end = read_all(&mut reader, &thread.windows, &under_way);
             thread.windows.end(end);
         })?;
-        let stdin = Some(ExecStdin { shared: Arc::clone(&shared), open: true });
-        Ok(Self { pid, stdin, shared, ungranted: 0 })
+        let stdin = (!request.null_stdin).then(|| ExecStdin { shared: Arc::clone(&shared), open: true });
+        Ok(Self { pid, what, stdin, shared, ungranted: 0 })
     }
 
     /// The process's id in the guest.
@@ -109,7 +125,8 @@ impl Exec {
         self.pid
     }
 
-    /// Its stdin; once. Not taken, it is closed when this is dropped, and by [`Exec::output`].
+    /// Its stdin; once, and not if it was asked for without. Not taken, it is closed when this is dropped, and by
+    /// [`Exec::output`].
     pub fn take_stdin(&mut self) -> Option<ExecStdin> {
         self.stdin.take()
     }
@@ -124,8 +141,9 @@ impl Exec {
     /// # Errors
     /// When the guest goes away or breaks the protocol.
     pub fn next_event(&mut self) -> Result<ExecEvent, AgentError> {
-        match self.shared.windows.next()? {
+        match self.shared.windows.next(&self.what)? {
             Item::Exited(status) => Ok(ExecEvent::Exited(status)),
+            Item::Detached => Ok(ExecEvent::Detached),
             Item::Output(source, data) => {
                 self.grant(data.len());
                 Ok(match source {
@@ -139,7 +157,8 @@ impl Exec {
     /// Closes its stdin, unless that was taken, and collects all it writes, in memory, up to its end.
     ///
     /// # Errors
-    /// When the guest goes away or breaks the protocol.
+    /// When the guest goes away or breaks the protocol, and [`AgentError::Detached`] for a process whose end is not ours to
+    /// know.
     pub fn output(mut self) -> Result<ExecOutput, AgentError> {
         self.stdin = None;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -148,6 +167,7 @@ impl Exec {
                 ExecEvent::Stdout(data) => stdout.extend(data),
                 ExecEvent::Stderr(data) => stderr.extend(data),
                 ExecEvent::Exited(status) => return Ok(ExecOutput { status, stdout, stderr }),
+                ExecEvent::Detached => return Err(AgentError::Detached { what: self.what.clone() }),
             }
         }
     }
@@ -180,6 +200,12 @@ fn read_all(reader: &mut MessageReader<Until, GuestFrame>, windows: &Windows, wh
                 continue;
             }
             Ok(Some(GuestFrame::Exited(status))) => return End::Exited(status),
+            // However the connection ended, in the middle of some output perhaps: it was let go of.
+            Ok(None) | Err(ReadError::Io(_) | ReadError::Wire(WireError::Truncated))
+                if windows.is_detaching() =>
+            {
+                return End::Detached;
+            }
             Ok(Some(_)) => return unexpected("an answer to something else"),
             Ok(None) => return End::Error(AgentError::Lost { what: what.to_owned() }),
             Err(error) => return End::Error(AgentError::read(error, what)),
@@ -216,7 +242,8 @@ impl ExecStdin {
     }
 
     fn send_end(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.open) && !self.shared.windows.ended() {
+        let windows = &self.shared.windows;
+        if std::mem::take(&mut self.open) && !windows.ended() && !windows.is_detaching() {
             self.shared.send(&ClientFrame::StdinEof)?;
         }
         Ok(())
@@ -244,6 +271,16 @@ impl ExecControl {
     /// When the guest went away. A process that has ended is no error.
     pub fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         self.send(&ClientFrame::Resize(TtySize { rows, columns }))
+    }
+
+    /// Leaves it running without us: its output goes nowhere from now on, and it keeps its terminal if it has one.
+    /// [`ExecEvent::Detached`] says when the guest has let it go.
+    ///
+    /// # Errors
+    /// When the guest went away. A process that has ended is no error.
+    pub fn detach(&self) -> io::Result<()> {
+        self.shared.windows.detaching(DETACH_LIMIT);
+        self.send(&ClientFrame::Detach)
     }
 
     fn send(&self, frame: &ClientFrame) -> io::Result<()> {

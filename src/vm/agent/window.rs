@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bottle_protocol::{DATA_LIMIT_BYTES, ExitStatus, OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES};
 
@@ -18,6 +19,7 @@ pub(super) enum Source {
 #[derive(Debug)]
 pub(super) enum End {
     Exited(ExitStatus),
+    Detached,
     Error(AgentError),
 }
 
@@ -26,6 +28,7 @@ pub(super) enum End {
 pub(super) enum Item {
     Output(Source, Vec<u8>),
     Exited(ExitStatus),
+    Detached,
 }
 
 #[derive(Debug)]
@@ -33,6 +36,8 @@ struct State {
     output: VecDeque<(Source, Vec<u8>)>,
     buffered: u32,
     stdin_credit: u32,
+    /// When the guest must have let go of a process that is detached.
+    detach_by: Option<Instant>,
     end: Option<End>,
 }
 
@@ -45,8 +50,13 @@ pub(super) struct Windows {
 
 impl Windows {
     pub(super) fn new() -> Self {
-        let state =
-            State { output: VecDeque::new(), buffered: 0, stdin_credit: STDIN_WINDOW_BYTES, end: None };
+        let state = State {
+            output: VecDeque::new(),
+            buffered: 0,
+            stdin_credit: STDIN_WINDOW_BYTES,
+            detach_by: None,
+            end: None,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -82,8 +92,8 @@ impl Windows {
         true
     }
 
-    /// Waits for the next piece of output, or the end. After the end, only the end.
-    pub(super) fn next(&self) -> Result<Item, AgentError> {
+    /// Waits for the next piece of output, or the end. After the end, only the end. `what` is under way, for errors.
+    pub(super) fn next(&self, what: &str) -> Result<Item, AgentError> {
         let mut state = self.lock();
         loop {
             if let Some((source, data)) = state.output.pop_front() {
@@ -92,10 +102,29 @@ impl Windows {
             }
             match &state.end {
                 Some(End::Exited(status)) => return Ok(Item::Exited(*status)),
+                Some(End::Detached) => return Ok(Item::Detached),
                 Some(End::Error(error)) => return Err(error.again()),
-                None => state = self.wait(state),
+                None => {}
             }
+            state = match state.detach_by.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return Err(AgentError::TimedOut { what: what.to_owned() }),
+                Some(left) => {
+                    self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.wait(state),
+            };
         }
+    }
+
+    /// From now on the connection's end is what is waited for, for at most `limit`.
+    pub(super) fn detaching(&self, limit: Duration) {
+        self.lock().detach_by.get_or_insert_with(|| Instant::now() + limit);
+        self.changed.notify_all();
+    }
+
+    /// Whether the connection's end is waited for.
+    pub(super) fn is_detaching(&self) -> bool {
+        self.lock().detach_by.is_some()
     }
 
     /// Waits until some stdin may be sent and takes as much of `wanted` as that; `None` when the exec has ended.
