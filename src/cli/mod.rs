@@ -1,12 +1,14 @@
 //! The command line: one file a verb. The doc comments are the manual.
 //!
 //! - [`run`] and [`vm_run`] launch; [`process`] has the flags that both share, [`import`] those of all that take an image.
+//! - [`exec`]: one more command in a bottle that runs.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
 
 mod check;
 mod doctor;
+mod exec;
 mod gc;
 mod image;
 mod import;
@@ -44,6 +46,7 @@ struct Verbosity {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    Exec(exec::ExecArgs),
     #[command(subcommand)]
     Vm(VmVerb),
     #[command(subcommand)]
@@ -68,6 +71,7 @@ pub(crate) fn main() -> ExitCode {
     let quiet = cli.verbosity.quiet;
     let result = match cli.verb {
         Verb::Run(args) => args.run(quiet),
+        Verb::Exec(args) => args.run(quiet),
         Verb::Vm(VmVerb::Run(args)) => args.run(quiet),
         Verb::Image(verb) => verb.run(quiet),
         Verb::Gc(args) => args.run(),

@@ -1,4 +1,4 @@
-//! The flags of every verb that runs a process in a new VM.
+//! The flags of every verb that runs a process.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,15 +7,16 @@ use bottle::launch::{Machine, Process, Timings};
 use bottle::vm::DiskSize;
 use clap::Args;
 
+/// Of those that run it in a new VM, and of `exec`.
 #[derive(Debug, Args)]
-pub(super) struct ProcessArgs {
-    /// Give the command a terminal: ours.
+pub(super) struct StdioArgs {
+    /// Give the command a terminal; with -i, ours.
     #[arg(short, long)]
     tty: bool,
-    /// Accepted as docker has it; stdin is always passed on.
+    /// Give the command our stdin; without, its stdin is empty.
     #[arg(short, long)]
     interactive: bool,
-    /// Run as this user: a name or uid, perhaps with `:` and a group, looked up in the image.
+    /// Run as this user: a name or uid, perhaps with `:` and a group, looked up in the guest.
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// Set a variable in the command's environment; without `=VALUE`, to what it is here.
@@ -24,6 +25,12 @@ pub(super) struct ProcessArgs {
     /// Run in this directory of the guest.
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProcessArgs {
+    #[command(flatten)]
+    stdio: StdioArgs,
     /// Run this program instead of the image's ENTRYPOINT; an empty one means none.
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<OsString>,
@@ -49,17 +56,25 @@ pub(super) struct MachineArgs {
     pub(super) timings: bool,
 }
 
-impl ProcessArgs {
-    pub(super) fn process(self) -> Process {
+impl StdioArgs {
+    /// The process that these flags make of a command.
+    pub(super) fn process(self, args: Vec<OsString>) -> Process {
         let env = self.env.iter().filter_map(|setting| variable(setting)).collect();
         Process {
-            entrypoint: self.entrypoint,
-            args: self.command,
+            entrypoint: None,
+            args,
             env,
             user: self.user,
             cwd: self.workdir,
+            interactive: self.interactive,
             tty: self.tty,
         }
+    }
+}
+
+impl ProcessArgs {
+    pub(super) fn process(self) -> Process {
+        Process { entrypoint: self.entrypoint, ..self.stdio.process(self.command) }
     }
 }
 

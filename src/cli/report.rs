@@ -109,7 +109,9 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::Disk(error) => error.hint().map(str::to_owned),
         LaunchError::Agent(error) => AgentError::hint(error).map(str::to_owned),
         LaunchError::NoCommand { .. } => Some("give one behind `--`".to_owned()),
-        LaunchError::NoTerminal => Some("leave -t out when stdin is a pipe or a file".to_owned()),
+        LaunchError::NoTerminal => Some(
+            "leave -t out when stdin is a pipe or a file, or -i when the command needs none of it".to_owned(),
+        ),
         _ => None,
     }
 }

@@ -3,34 +3,72 @@
 use std::process::ExitCode;
 use std::thread;
 
-use bottle::launch::Interrupt;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
+use bottle::launch::{self, Executing, Interrupt};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
 use super::report::CliError;
 
-/// Takes the signals that end a program, and those of a terminal, from here on.
+/// Those that end a program, and those of a terminal.
+const SIGNALS: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGCONT];
+
+/// So many signals end `bottle exec`, when the process does not end by the first ones.
+const PATIENCE: u32 = 3;
+
+/// Takes signals from here on, for a launch.
 pub(super) fn watch() -> Result<Interrupt, CliError> {
-    let io = |source| CliError::Io { what: "cannot take signals", source };
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH]).map_err(io)?;
     let interrupt = Interrupt::new();
     let handed = interrupt.clone();
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                if signal == SIGWINCH {
-                    if let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdin()) {
-                        handed.resize(size.ws_row, size.ws_col);
-                    }
-                } else if !handed.deliver(signal) {
-                    eprintln!("bottle: stopped in the middle; `bottle gc` removes what is left");
-                    std::process::exit(128 + signal);
-                }
-            }
-        })
-        .map_err(io)?;
+    take(move |signal| match size_after(signal) {
+        Some((rows, columns)) => handed.resize(rows, columns),
+        None if handed.deliver(signal) => {}
+        None => {
+            launch::restore_terminal();
+            eprintln!("bottle: stopped in the middle; `bottle gc` removes what is left");
+            std::process::exit(128 + signal);
+        }
+    })?;
     Ok(interrupt)
+}
+
+/// Takes signals from here on, for `bottle exec`. They are the process's, unless it has our terminal: then what comes here
+/// was not typed, it is meant for us, and our end is a hang-up for the process.
+pub(super) fn pass_to(executing: &Executing) -> Result<(), CliError> {
+    let (control, ends_us) = (executing.control(), executing.takes_terminal());
+    let mut count = 0;
+    take(move |signal| {
+        if let Some((rows, columns)) = size_after(signal) {
+            control.resize(rows, columns).unwrap_or_default();
+            return;
+        }
+        count += 1;
+        if ends_us || count >= PATIENCE {
+            launch::restore_terminal();
+            std::process::exit(128 + signal);
+        }
+        // It fails when the process has ended, which is what the signal wanted.
+        control.signal(signal.unsigned_abs()).unwrap_or_default();
+    })
+}
+
+/// Calls `act` for each signal, in a thread.
+fn take(mut act: impl FnMut(i32) + Send + 'static) -> Result<(), CliError> {
+    let io = |source| CliError::Io { what: "cannot take signals", source };
+    let mut signals = Signals::new(SIGNALS).map_err(io)?;
+    let thread = thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || signals.forever().for_each(&mut act)).map_err(io)?;
+    Ok(())
+}
+
+/// The terminal's size, if the signal says that it may be another one. Whoever stopped us has had the terminal.
+fn size_after(signal: i32) -> Option<(u16, u16)> {
+    match signal {
+        SIGCONT => launch::resume_terminal(),
+        SIGWINCH => {}
+        _ => return None,
+    }
+    let size = launch::terminal_size();
+    Some((size.rows, size.columns))
 }
 
 /// The command's own exit code.

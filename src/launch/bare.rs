@@ -35,7 +35,7 @@ pub fn run_bare(
     timings: &mut Timings,
 ) -> Result<ExitStatus, LaunchError> {
     // Before anything takes time.
-    run.process.terminal_size()?;
+    run.process.check_terminal()?;
     let store = Store::open(&state::cache_root()?)?;
     let image = timings.measure("image", || import(&store, &run.image, &run.import, interrupt, on_progress));
     interrupt.check()?;

@@ -53,7 +53,7 @@ pub fn run_bottle(
 ) -> Result<ExitStatus, LaunchError> {
     let host = |what| move |source| LaunchError::Host { what, source };
     // Before anything takes time.
-    run.process.terminal_size()?;
+    run.process.check_terminal()?;
     let store = Store::open(&state::cache_root()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,14 +1,15 @@
 //! From an imported image to the end of the process that ran in it.
 
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 
-use super::attach::attach;
+use super::attach::{Attached, attach};
 use super::interrupt::{Interrupt, Target};
-use super::terminal::RawTerminal;
+use super::terminal::{self, RawTerminal};
 use super::{LaunchError, Process, Timings};
 use crate::image::{Image, ImageError, ImportOptions, Progress, Source, Store};
 use crate::state::StateDir;
-use crate::vm::agent::ExitStatus;
+use crate::vm::agent::{AgentError, ExitStatus};
 use crate::vm::{AllowRule, DiskSize, Starting, VmConfig, create_overlay};
 
 /// The machine to run in.
@@ -55,7 +56,7 @@ pub(super) fn run(
     interrupt: &Interrupt,
     timings: &mut Timings,
 ) -> Result<ExitStatus, LaunchError> {
-    let request = process.request(image.id, &image.config, process.terminal_size()?)?;
+    let request = process.request(image.id, &image.config)?;
     let disk = state.path().join("disk.qcow2");
     timings.measure("disk", || create_overlay(&image.base, &disk, surroundings.machine.disk_size))?;
 
@@ -65,9 +66,13 @@ pub(super) fn run(
     config.memory_mib = surroundings.machine.memory_mib.unwrap_or(config.memory_mib);
     config.disk_size = surroundings.machine.disk_size;
     config.allow = surroundings.allow;
-    config.env = image.config.env.iter().cloned().chain(surroundings.env).collect();
-    config.user = image.config.user.clone().unwrap_or_default();
-    config.working_dir = image.config.working_dir.clone().unwrap_or_default();
+    // What the user set is the bottle's, for each of its processes. Text, as an image's; what is none, only this process gets.
+    let text = |text: &OsString| text.to_str().map(str::to_owned);
+    let set = process.env.iter().filter_map(|(name, value)| text(name).zip(text(value)));
+    config.env = image.config.env.iter().cloned().chain(surroundings.env).chain(set).collect();
+    config.user = process.user.clone().or_else(|| image.config.user.clone()).unwrap_or_default();
+    let working_dir = process.cwd.as_ref().and_then(text);
+    config.working_dir = working_dir.or_else(|| image.config.working_dir.clone()).unwrap_or_default();
 
     let stopped = |error| interrupt.signal().map_or(error, |signal| LaunchError::Interrupted { signal });
     let starting = Starting::spawn(&config)?;
@@ -79,11 +84,16 @@ pub(super) fn run(
     let result = timings.measure("command", || {
         let exec = vm.agent().exec(&request)?;
         // From the last moment on at which an error goes to a terminal as it is.
-        let raw = process.tty.then(RawTerminal::enter).transpose()?;
+        let raw = process.takes_terminal().then(RawTerminal::enter).transpose()?;
         interrupt.aim(Target::Process(exec.control(), vm.killer()));
-        let status = attach(exec);
-        drop(raw);
-        status
+        // It may have changed since the launch began.
+        if let Some(size) = request.tty.map(|_| terminal::size()) {
+            interrupt.resize(size.rows, size.columns);
+        }
+        match attach(exec, raw.as_ref(), None)? {
+            Attached::Exited(status) => Ok(status),
+            Attached::Detached => Err(AgentError::Detached { what: "the command runs".to_owned() }.into()),
+        }
     });
     interrupt.aim(Target::Launch);
     let result = result.map_err(|error| match error {

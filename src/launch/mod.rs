@@ -10,23 +10,33 @@
 //!
 //! - [`bare`]: `bottle vm run`; [`bottle`]: `bottle run`.
 //! - [`guest`]: the part that both share, from an imported image to the process's end.
-//! - [`attach`]: our stdin, stdout, stderr and terminal, joined to a process's.
+//! - [`exec`]: one more process in a bottle that runs.
+//! - [`attach`]: our stdin, stdout and stderr, joined to a process's; [`keys`] and [`detach_keys`]: our terminal, key by key.
+//! - [`terminal`]: our terminal's modes and size; [`sys`]: what differs by OS.
 //! - [`interrupt`]: what Ctrl-C hits, at each moment.
 
 mod attach;
 mod bare;
 mod bottle;
+mod detach_keys;
 mod error;
+mod exec;
 mod guest;
 mod interrupt;
+mod keys;
 mod process;
+mod sys;
 mod terminal;
 mod timings;
 
+pub use attach::Attached;
 pub use bare::{BareRun, run_bare};
 pub use bottle::{BottleRun, BundleRequest, run_bottle};
+pub use detach_keys::{BadDetachKeys, DetachKeys};
 pub use error::LaunchError;
+pub use exec::{ExecRun, Executing, start_exec};
 pub use guest::Machine;
 pub use interrupt::Interrupt;
 pub use process::Process;
+pub use terminal::{restore as restore_terminal, resume as resume_terminal, size as terminal_size};
 pub use timings::{Step, Timings};

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::{LaunchError, terminal};
 use crate::image::{ImageConfig, ImageId};
-use crate::vm::agent::{EnvVar, ExecRequest, TtySize};
+use crate::vm::agent::{EnvVar, ExecRequest};
 
 /// What the user asked to run.
 #[derive(Debug, Clone, Default)]
@@ -18,25 +18,27 @@ pub struct Process {
     pub env: Vec<(OsString, OsString)>,
     /// Instead of the image's `USER`.
     pub user: Option<String>,
-    /// Instead of the image's `WORKDIR`; must exist.
+    /// Instead of the image's `WORKDIR`.
     pub cwd: Option<OsString>,
-    /// It gets a terminal, and ours is its other end.
+    /// It gets our stdin; else its stdin is empty.
+    pub interactive: bool,
+    /// It gets a terminal; with our stdin, ours is its other end.
     pub tty: bool,
 }
 
 impl Process {
-    /// The size of the terminal that it gets, if it gets one; an error when there is none to give.
-    pub(super) fn terminal_size(&self) -> Result<Option<TtySize>, LaunchError> {
-        self.tty.then(terminal::size).transpose()
+    /// Does it get our terminal, so that Ctrl-C is its affair?
+    pub(super) fn takes_terminal(&self) -> bool {
+        self.tty && self.interactive
+    }
+
+    /// An error if it is to get our terminal, and we have none.
+    pub(super) fn check_terminal(&self) -> Result<(), LaunchError> {
+        if self.takes_terminal() { terminal::check() } else { Ok(()) }
     }
 
     /// What the guest is to be asked, as docker would put it together.
-    pub(super) fn request(
-        &self,
-        image: ImageId,
-        config: &ImageConfig,
-        tty: Option<TtySize>,
-    ) -> Result<ExecRequest, LaunchError> {
+    pub(super) fn request(&self, image: ImageId, config: &ImageConfig) -> Result<ExecRequest, LaunchError> {
         let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
         let mut argv = match &self.entrypoint {
             Some(program) if program.is_empty() => Vec::new(),
@@ -51,15 +53,24 @@ impl Process {
         if argv.is_empty() {
             return Err(LaunchError::NoCommand { image: image.to_string() });
         }
+        Ok(self.exec_request(&argv))
+    }
+
+    /// What the guest is to be asked, for exactly this command.
+    pub(super) fn exec_request(&self, argv: &[OsString]) -> ExecRequest {
         let bytes = |text: &OsString| text.clone().into_vec();
-        Ok(ExecRequest {
+        // What was asked for by name wins over what our terminal is.
+        let terminal = self.tty.then(terminal::environment).into_iter().flatten();
+        let env = self.env.iter().map(|(name, value)| EnvVar::new(bytes(name), bytes(value)));
+        ExecRequest {
             argv: argv.iter().map(|word| bytes(word).into()).collect(),
-            env: self.env.iter().map(|(name, value)| EnvVar::new(bytes(name), bytes(value))).collect(),
+            env: terminal.chain(env).collect(),
             cwd: self.cwd.as_ref().map(|cwd| bytes(cwd).into()),
             user: self.user.clone().map(|user| user.into_bytes().into()),
-            tty,
-            ..ExecRequest::default()
-        })
+            tty: self.tty.then(terminal::size),
+            null_stdin: !self.interactive,
+            detached: false,
+        }
     }
 }
 
@@ -70,7 +81,7 @@ mod tests {
     fn argv(entrypoint: &[&str], cmd: &[&str], process: &Process) -> Option<Vec<String>> {
         let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let config = ImageConfig { entrypoint: own(entrypoint), cmd: own(cmd), ..ImageConfig::default() };
-        let request = process.request(ImageId::of(b""), &config, None).ok()?;
+        let request = process.request(ImageId::of(b""), &config).ok()?;
         Some(request.argv.into_iter().map(|word| String::from_utf8(word.into_vec()).unwrap()).collect())
     }
 
@@ -87,5 +98,20 @@ mod tests {
         assert_eq!(argv(&["e"], &["c"], &other), is(&["o"]));
         assert_eq!(argv(&["e"], &["c"], &none), is(&["x"]));
         assert_eq!(argv(&[], &[], &plain), None);
+    }
+
+    #[test]
+    fn stdin_and_terminal_are_as_asked_for() {
+        let request = |interactive, tty| {
+            let process =
+                Process { interactive, tty, env: vec![("TERM".into(), "mine".into())], ..Process::default() };
+            process.exec_request(&["x".into()])
+        };
+        assert!(request(false, false).null_stdin && request(false, false).tty.is_none());
+        assert!(!request(true, false).null_stdin);
+        let tty = request(false, true);
+        assert!(tty.null_stdin && tty.tty.is_some());
+        // The guest takes the last one of a name.
+        assert_eq!(tty.env.last(), Some(&EnvVar::new("TERM", "mine")));
     }
 }

@@ -67,13 +67,17 @@ pub enum AgentError {
 impl AgentError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
-        let Self::Failed(failure) = self else { return None };
+        let failure = match self {
+            Self::Failed(failure) => failure,
+            Self::Connect { .. } => return Some("is it starting, or ending? Try again, or look at its logs"),
+            _ => return None,
+        };
         match failure.kind {
-            FailureKind::NotFound => Some("the command is looked for in the PATH of the image"),
+            FailureKind::NotFound => Some("the command is looked for in the PATH of the guest"),
             FailureKind::NotExecutable => {
                 Some("is it a program or a script with `#!`, and executable for this user?")
             }
-            FailureKind::NoSuchUser => Some("a number does without an entry in the image's /etc/passwd"),
+            FailureKind::NoSuchUser => Some("a number does without an entry in the guest's /etc/passwd"),
             FailureKind::BadDirectory => Some("choose another one with -w"),
             FailureKind::Refused => {
                 Some("is the server up, and does it listen on 127.0.0.1 or all addresses?")
