@@ -16,7 +16,7 @@ fn the_proxy_is_the_only_way_out() {
     let listeners = Listeners::start();
     let before = host_listeners();
     let script = format!("echo proxy=$HTTP_PROXY $HTTPS_PROXY; exec perl -e '{PROBE}'");
-    let mut bottle = Bottle::run_behind_proxy(&[], &["sh", "-c", &script]).start();
+    let mut bottle = Bottle::run_behind_proxy(&["-i"], &["sh", "-c", &script]).start();
     bottle.until_stdout("\n");
     let first = bottle.stdout();
     let (proxy, other) = first.trim_end().strip_prefix("proxy=").unwrap().split_once(' ').unwrap();

@@ -14,7 +14,7 @@ const GIB: u64 = 1 << 30;
 /// and the MiB that its disk takes on the host.
 fn measure(options: &[&str], script: &str) -> (Vec<String>, u64) {
     let script = format!("set -e; {script}; sync; echo end; cat");
-    let options = [&["--name", "disk"], options].concat();
+    let options = [&["-i", "--name", "disk"], options].concat();
     let mut bottle = Bottle::vm_run("debian", &options, &["bash", "-c", &script]).start();
     bottle.until("the end of the script", |running| running.stdout().ends_with("end\n"));
     let disk = bottle.state().join("disk/disk.qcow2").metadata().unwrap();

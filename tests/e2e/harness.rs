@@ -286,7 +286,15 @@ impl Ended {
     /// It ended with this code, with one line that says each of `words`, and a hint. Nothing is left of it.
     #[track_caller]
     pub(crate) fn refused(self, code: i32, words: &[&str]) {
-        let ended = self.expect(code);
+        self.nothing_left();
+        self.assert_refused(code, words);
+    }
+
+    /// The same of one that uses a bottle which goes on.
+    #[track_caller]
+    pub(crate) fn assert_refused(&self, code: i32, words: &[&str]) {
+        let ended = self;
+        assert_eq!(ended.code, code, "{}", ended.quoted());
         // A machine without swap accounting has docker say so of every container.
         let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.contains("swap limit")).collect();
         let is_plain = lines.len() == 2 && lines[0].starts_with("bottle: ") && lines[1].starts_with("hint: ");

@@ -28,7 +28,7 @@ fn much_data_passes_unchanged() {
     let make = "use integer; $s = 1; for (1..99991) { $s = ($s * 1103515245 + 12345) & 0x7fffffff; $b .= chr($s >> 16 & 255) } \
                 $left = 64 << 20; while ($left > 0) { $n = $left < 99991 ? $left : 99991; print substr($b, 0, $n); $left -= $n }";
     let script = format!("sha256sum >&2 && perl -e '{make}'");
-    let mut bottle = Bottle::vm_run("debian", &["--cpus", "2"], &["sh", "-c", &script]).start();
+    let mut bottle = Bottle::vm_run("debian", &["-i", "--cpus", "2"], &["sh", "-c", &script]).start();
     let sent = noise(16 * MIB + 1);
     let expected = hex(&sent);
     bottle.feed(sent);

@@ -10,9 +10,12 @@ use crate::network::{Listeners, PROBE};
 fn a_command_gets_its_surroundings_from_the_image() {
     let script = "echo to stderr >&2; id -u; id -g; echo \"home=$HOME user=$USER\"; pwd; echo \"$LANG|$GREETING|$PATH\"; \
                   echo \"added=$ADDED\"; hostname; cat; exit 7";
-    let mut bottle =
-        Bottle::vm_run("debian", &["--name", "named-one", "-e", "ADDED=by hand"], &["sh", "-c", script])
-            .start();
+    let mut bottle = Bottle::vm_run(
+        "debian",
+        &["-i", "--name", "named-one", "-e", "ADDED=by hand"],
+        &["sh", "-c", script],
+    )
+    .start();
     let stdin = b"piped \0\xff\r\n bytes without an end of line";
     bottle.feed(stdin.to_vec());
     bottle.until("the end of stdin", |running| running.stdout().contains("without an end of line"));
@@ -34,7 +37,7 @@ fn a_bare_guest_sees_its_disk_and_nothing_of_the_host() {
          echo == probes; exec perl -e '{PROBE}'"
     );
     let listeners = Listeners::start();
-    let mut bottle = Bottle::vm_run("debian", &[], &["sh", "-c", &script]).start();
+    let mut bottle = Bottle::vm_run("debian", &["-i"], &["sh", "-c", &script]).start();
     let port = listeners.port();
     let probes = [
         format!("tcp 127.0.0.1 {port}"),

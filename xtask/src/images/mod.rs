@@ -54,6 +54,8 @@ impl Base {
 }
 
 const PLAIN: Base = Base::new("base", &[]);
+/// With what people use at a terminal.
+const TOOLS: Base = Base::new("tools-base", &["less", "procps", "tmux", "vim-tiny"]);
 const PROXY: Base = Base::new("proxy-base", &["busybox-static", "tinyproxy"]);
 const LARGE: Base = Base::new("large-base", &["gcc", "git", "libc6-dev", "make"]);
 const NODE: Base = Base {
@@ -86,7 +88,7 @@ pub(crate) const ALL: [Recipe; 4] = [
     Recipe {
         name: "debian",
         dockerfile: include_str!("../../images/debian.Dockerfile"),
-        base: &PLAIN,
+        base: &TOOLS,
         in_docker: true,
     },
     Recipe {

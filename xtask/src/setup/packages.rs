@@ -62,6 +62,8 @@ const PACKAGES: &[Package] = &[
     plain("docker-registry"),
     plain("skopeo"),
     unless("openssl", &["openssl", "version"]),
+    // A terminal for the tests of terminals.
+    plain("tmux"),
     // What imports are measured against.
     plain("gzip"),
     plain("pigz"),
