@@ -67,6 +67,9 @@ fn a_command_gets_the_bottles_surroundings_and_its_own() {
     assert_says(&run(&[], "echo out; echo err >&2; exit 7"), 7, "out\n", "err\n");
     assert_says(&run(&[], "kill -9 $$"), 137, "", "");
 
+    // A terminal of its own, where there is none here.
+    assert_says(&run(&["-t"], "tty; stty size; echo err >&2"), 0, "/dev/pts/0\r\n24 80\r\nerr\r\n", "");
+
     // The end of stdin is only the end of stdin.
     let mut piped = exec(&bottle, &["-i"], &["sh", "-c", "cat; echo behind it"]).start();
     piped.feed(b"piped \0\xff\r\n".to_vec());
@@ -108,8 +111,9 @@ fn what_cannot_be_run_is_named() {
 fn a_command_ends_with_its_client_unless_it_is_detached() {
     let bottle = up(&[]);
     let run = |script: &str| exec(&bottle, &[], &["sh", "-c", script]).run();
-    let stubborn = "trap 'echo hup > /tmp/hup' HUP; echo $$; while :; do sleep 0.1; done";
-    let mut client = exec(&bottle, &[], &["sh", "-c", stubborn]).start();
+    // A shell would have to start a program or two before it runs a trap, and there are two seconds.
+    let stubborn = "$SIG{HUP} = sub { open F, '>/tmp/hup'; print F \"hup\\n\"; close F }; $| = 1; print \"$$\\n\"; sleep 9 while 1";
+    let mut client = exec(&bottle, &[], &["perl", "-e", stubborn]).start();
     client.until_stdout("\n");
     let pid = client.stdout();
     client.signal(Signal::KILL);
@@ -121,8 +125,9 @@ fn a_command_ends_with_its_client_unless_it_is_detached() {
     assert_says(&run(&gone), 0, "hup\n", "");
 
     // A signal that the client gets is the command's.
-    let traps = "trap 'echo got TERM; exit 5' TERM; echo up; while :; do sleep 0.1; done";
-    let mut client = exec(&bottle, &[], &["sh", "-c", traps]).start();
+    let traps =
+        "$SIG{TERM} = sub { print \"got TERM\\n\"; exit 5 }; $| = 1; print \"up\\n\"; sleep 9 while 1";
+    let mut client = exec(&bottle, &[], &["perl", "-e", traps]).start();
     client.until_stdout("up\n");
     client.signal(Signal::TERM);
     assert_says(&client.end(), 5, "up\ngot TERM\n", "");

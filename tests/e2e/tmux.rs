@@ -30,7 +30,7 @@ impl Tmux {
         assert!(start.status().unwrap().success(), "{start:?}");
         // Whoever looks at it has a window of another size.
         tmux.run(&["set-option", "-g", "window-size", "manual"]);
-        tmux.until("host$ ");
+        tmux.until_prompt("host$ ");
         tmux
     }
 
