@@ -61,7 +61,7 @@ mod tests {
             near(slug, ["reviewer-7f3a", "reviewer-0b11", "vm-1234", "web"].iter().map(|n| (*n).to_owned()))
         };
         assert_eq!(near("reviewer"), ["reviewer-0b11", "reviewer-7f3a"]);
-        assert_eq!(near("reveiwer-7f3a"), ["reviewer-7f3a", "reviewer-0b11"]);
+        assert_eq!(near("reveiwer-7f3a"), ["reviewer-7f3a"]);
         assert_eq!(near("vm-1243"), ["vm-1234"]);
         assert!(near("other").is_empty());
     }
