@@ -137,6 +137,33 @@ fn an_image_in_use_stays() {
 }
 
 #[test]
+fn an_image_that_is_pinned_stays_until_the_directory_has_gone() {
+    let fixture = Fixture::new();
+    let image = fixture.import("a");
+    let id = image.id;
+    let bottles = ["one", "two"].map(|name| fixture.dir.path().join(name));
+    for bottle in &bottles {
+        fs::create_dir(bottle).unwrap();
+        image.pin(bottle).unwrap();
+    }
+    drop(image);
+    let error = fixture.store.remove(id).unwrap_err();
+    assert_eq!(error.to_string(), format!("the image {id} is that of the bottles one, two"));
+    assert!(fixture.store.prune(Duration::ZERO).unwrap().is_empty());
+    assert_eq!(fixture.store.list().unwrap()[0].bottles, ["one", "two"]);
+    fs::remove_dir_all(&bottles[0]).unwrap();
+    // Another bottle of that name has its disk over something else.
+    fs::create_dir(&bottles[0]).unwrap();
+    assert_eq!(fixture.store.list().unwrap()[0].bottles, ["two"]);
+    // An image that is made anew is the one that the disk lies over.
+    fs::write(fixture.image_dir(id).join("config.json"), b"{}").unwrap();
+    assert!(!fixture.import("a").cached);
+    assert!(matches!(fixture.store.remove(id), Err(ImageError::Kept { .. })));
+    fs::remove_dir_all(&bottles[1]).unwrap();
+    assert_eq!(fixture.store.prune(Duration::ZERO).unwrap().len(), 1);
+}
+
+#[test]
 fn prune_takes_what_was_not_used_for_long() {
     let fixture = Fixture::new();
     let (old, new) = (fixture.import("old").id, fixture.import("new").id);

@@ -54,7 +54,7 @@ pub(super) struct InspectArgs {
     images: Vec<String>,
 }
 
-/// Remove imported images. Their disks are made anew when they are next needed.
+/// Remove imported images. They are imported anew when they are next needed.
 #[derive(Debug, Args)]
 pub(super) struct RmArgs {
     /// An ID, the beginning of one, or what the image was imported from.
@@ -62,7 +62,7 @@ pub(super) struct RmArgs {
     images: Vec<String>,
 }
 
-/// Remove the imported images that no bottle uses, and what dead imports left.
+/// Remove the imported images that no bottle uses or keeps, and what dead imports left.
 #[derive(Debug, Args)]
 pub(super) struct PruneArgs {
     /// Only those that were not used for so many days.
@@ -126,6 +126,7 @@ struct Listed<'a> {
     disk_bytes: u64,
     nominal_bytes: u64,
     in_use: bool,
+    bottles: &'a [String],
     architecture: Option<&'a str>,
     user: Option<&'a str>,
     entrypoint: Option<&'a [String]>,
@@ -148,6 +149,7 @@ impl<'a> Listed<'a> {
             disk_bytes: image.disk_bytes,
             nominal_bytes: image.nominal_bytes,
             in_use: image.in_use,
+            bottles: &image.bottles,
             architecture: config.map(|config| config.architecture.as_str()),
             user: config.and_then(|config| config.user.as_deref()),
             entrypoint: config.map(|config| config.entrypoint.as_slice()),
@@ -207,7 +209,7 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{value:.1} GB")
 }
 
-fn age(time: SystemTime) -> String {
+pub(super) fn age(time: SystemTime) -> String {
     let seconds = time.elapsed().unwrap_or_default().as_secs();
     let (count, unit) = match seconds {
         0..60 => return "just now".to_owned(),

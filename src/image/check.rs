@@ -97,6 +97,11 @@ pub(super) fn glance(dir: &Path, id: ImageId) -> Result<Seen, Damage> {
 }
 
 impl Seen {
+    /// Of the base, as it is to be.
+    pub(super) fn checksum(&self) -> Option<u64> {
+        self.record.checksum
+    }
+
     /// Reads all of the base.
     fn read(&self) -> Result<(), Damage> {
         match bottle_ext4::checksum(&self.base) {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::check::Damage;
 use super::registry::RegistryError;
 
 /// Why an image could not be imported. [`ImageError::hint`] says what to do about it.
@@ -137,6 +138,22 @@ pub enum ImageError {
         /// The image.
         id: String,
     },
+    /// An image that a kept bottle, perhaps one that does not run, has its disk over.
+    #[error("the image {id} is that of the bottle{} {}", if bottles.len() == 1 { "" } else { "s" }, bottles.join(", "))]
+    Kept {
+        /// The image.
+        id: String,
+        /// The bottles.
+        bottles: Vec<String>,
+    },
+    /// Something else than the import wrote to an image in the store.
+    #[error("{dir}: {damage}")]
+    Spoiled {
+        /// The image's directory.
+        dir: PathBuf,
+        /// What is wrong.
+        damage: Damage,
+    },
     /// No space (or quota) left where the cache lies.
     #[error("no space left for the image cache in {dir}")]
     DiskFull {
@@ -220,6 +237,8 @@ impl ImageError {
             Self::NotStored { .. } => "bottle image ls lists those that there are",
             Self::Ambiguous { .. } => "give more of its ID",
             Self::InUse { .. } => "end what uses it first",
+            Self::Kept { .. } => "remove the bottle first, with `bottle rm`",
+            Self::Spoiled { .. } => "the next import makes it anew",
             Self::DiskFull { .. } => {
                 "free some space, or set BOTTLE_CACHE_DIR to a directory on a larger file system"
             }

@@ -1,7 +1,7 @@
 //! What is in the store: listed, found by name, removed.
 //!
 //! An image is in use while somebody has a shared lock on its `base.ext4`: every [`Image`](super::Image) has one, so a
-//! bottle has it for as long as it lives. Who removes an image has an exclusive one, and the import's lock too, so that
+//! bottle has it for as long as it lives. Bottles that are kept have it pinned beyond that ([`pin`](super::pin)). Who removes an image has an exclusive one, and the import's lock too, so that
 //! nobody is just making it.
 
 use std::fs::{self, File};
@@ -46,6 +46,8 @@ pub struct Stored {
     pub fixups: Vec<String>,
     /// A bottle uses it, or an import is about to.
     pub in_use: bool,
+    /// The names of the bottles that are kept and have their disk over it.
+    pub bottles: Vec<String>,
 }
 
 impl Store {
@@ -102,7 +104,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`ImageError::InUse`]; then, and when the system refuses, all of the image is still there.
+    /// [`ImageError::InUse`] or [`ImageError::Kept`]; then, and when the system refuses, all of the image is still there.
     pub fn remove(&self, key: impl Into<ImageKey>) -> Result<u64, ImageError> {
         let key = key.into();
         let dir = self.place(key);
@@ -121,6 +123,11 @@ impl Store {
         {
             return Err(in_use());
         }
+        // Nobody has it in hand, so nobody is just pinning it.
+        let bottles = self.kept_by(key).map_err(|error| self.io("read", &self.pins(key), error))?;
+        if !bottles.is_empty() {
+            return Err(ImageError::Kept { id: key.to_string(), bottles });
+        }
         let freed = disk_bytes(&dir);
         // Out of its place in one step; what then stops us leaves only what the next import sweeps.
         let work = self.work_dir()?;
@@ -130,7 +137,7 @@ impl Store {
         Ok(freed)
     }
 
-    /// Removes every image that nobody uses and that was not used for at least `unused_for`, and what dead imports left.
+    /// Removes every image that nobody uses or keeps and that was not used for at least `unused_for`, and what dead imports left.
     /// Returns what was removed, each with the bytes that it freed.
     ///
     /// # Errors
@@ -146,7 +153,7 @@ impl Store {
             }
             match self.remove(image.key) {
                 Ok(freed) => removed.push((image.key, freed)),
-                Err(ImageError::InUse { .. } | ImageError::NotStored { .. }) => {}
+                Err(ImageError::InUse { .. } | ImageError::Kept { .. } | ImageError::NotStored { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -171,6 +178,7 @@ impl Store {
             checksum: record.checksum,
             fixups: record.fixups,
             in_use,
+            bottles: self.kept_by(key).unwrap_or_default(),
         })
     }
 

@@ -26,6 +26,7 @@
 //! │   ├── record.json   where it came from, when, what was changed of it, and what base.ext4 is to be
 //! │   └── used          its time is that of the last use
 //! ├── daemon/<id>       for a daemon whose image IDs are not config digests: the config's digest
+//! ├── pins/<id>/        which kept bottles have their disk over that image
 //! ├── locks/<id>        held while that image is imported, so that two imports do the work once
 //! └── work/
 //!     ├── .lock         held while the directories beside it come and go
@@ -64,6 +65,7 @@ mod key;
 mod layer;
 mod manifest;
 mod members;
+mod pin;
 mod record;
 mod region;
 mod registry;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::error::ImageError;
 use super::input::Chunks;
@@ -17,7 +18,7 @@ use super::input::Chunks;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How far an import is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Progress {
     /// Another process imports the same image; its work will do.

@@ -6,9 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::archive::{self, Archived, Table};
 use super::build::{self, Built, Terms};
-use super::check::{self, Seal};
+use super::check::{self, Damage, Seal};
 use super::config::{ImageConfig, ImageId};
 use super::daemon::{Daemon, Inspected};
 use super::error::ImageError;
@@ -33,14 +35,18 @@ pub struct Image {
     pub config: ImageConfig,
     /// The ext4 image, complete and never written again.
     pub base: PathBuf,
+    /// Of what `base` holds, as [`bottle_ext4::checksum`] has it.
+    pub checksum: Option<u64>,
     /// Whether it was there already.
     pub cached: bool,
+    /// Where bottles that keep it are noted.
+    pub(super) pins: PathBuf,
     /// A shared lock on `base`: while there is this value or a clone of it, the image can't be removed from the store.
     _in_use: Arc<File>,
 }
 
 /// How an image is imported.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ImportOptions {
     /// Whether owners and modes are changed so that an agent can work in the image: see the module's documentation. On by
@@ -49,6 +55,13 @@ pub struct ImportOptions {
     /// What the compressed layers may unpack to, in bytes, all together: more is taken for a decompression bomb. 128 GiB
     /// by default.
     pub max_unpacked: u64,
+}
+
+impl Image {
+    /// What it is called in the store.
+    pub fn key(&self) -> ImageKey {
+        ImageKey { id: self.id, fixups: self.fixups }
+    }
 }
 
 impl Default for ImportOptions {
@@ -141,7 +154,7 @@ impl Store {
 
     /// Notes when the image was used, and where it came from. What can't be noted is no reason not to use it.
     fn note_use(&self, image: &Image, origin: &str) {
-        let key = ImageKey { id: image.id, fixups: image.fixups };
+        let key = image.key();
         let dir = self.place(key);
         let noted = record::touch(&dir).and_then(|()| {
             let lock = work::lock_file(&self.lock_path(key))?;
@@ -161,22 +174,41 @@ impl Store {
 
     /// The image with this ID, if it is in the cache, whole.
     pub fn get(&self, key: impl Into<ImageKey>) -> Option<Image> {
+        match self.open_image(key) {
+            Ok(image) => Some(image),
+            Err(ImageError::NotStored { .. }) => None,
+            Err(error) => {
+                log::warn!("{error}: the image is imported again");
+                None
+            }
+        }
+    }
+
+    /// The image with this ID.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::NotStored`], or [`ImageError::Spoiled`].
+    pub fn open_image(&self, key: impl Into<ImageKey>) -> Result<Image, ImageError> {
         let key = key.into();
         let dir = self.place(key);
         if !dir.exists() {
-            return None;
+            return Err(ImageError::NotStored { name: key.to_string() });
         }
-        let seen = match check::glance(&dir, key.id) {
-            Ok(seen) => seen,
-            Err(damage) => {
-                log::warn!("{}: {damage}: the image is imported again", dir.display());
-                return None;
-            }
-        };
-        let config = ImageConfig::parse(&seen.config_json).ok()?;
-        let ImageKey { id, fixups } = key;
-        let in_use = Arc::new(seen.base);
-        Some(Image { id, fixups, config, base: dir.join("base.ext4"), cached: true, _in_use: in_use })
+        let damaged = |damage| ImageError::Spoiled { dir: dir.clone(), damage };
+        let seen = check::glance(&dir, key.id).map_err(damaged)?;
+        // Its digest is right, so what was understood at the import is now.
+        let config = ImageConfig::parse(&seen.config_json).map_err(|_| damaged(Damage::Config))?;
+        Ok(Image {
+            id: key.id,
+            fixups: key.fixups,
+            config,
+            base: dir.join("base.ext4"),
+            checksum: seen.checksum(),
+            cached: true,
+            pins: self.pins(key),
+            _in_use: Arc::new(seen.base),
+        })
     }
 
     /// Where an image is, or would be.
@@ -325,6 +357,7 @@ impl<'a> Making<'a> {
         let json = dir.join("config.json");
         fs::write(&json, config_json).map_err(|error| store.io("write", &json, error))?;
         let seal = fs::metadata(&base).map_err(|error| store.io("examine", &base, error))?;
+        let checksum = Some(built.checksum);
         Record::new(origin, built, Some(Seal::of(&seal)))
             .write(&dir)
             .map_err(|error| store.io("write", &dir, error))?;
@@ -337,8 +370,16 @@ impl<'a> Making<'a> {
         fs::rename(&dir, &place).map_err(|error| store.io("create", &place, error))?;
         let base = place.join("base.ext4");
         let in_use = open_for_use(&base).map_err(|error| store.io("read", &base, error))?;
-        let ImageKey { id, fixups } = key;
-        Ok(Image { id, fixups, config: config.clone(), base, cached: false, _in_use: Arc::new(in_use) })
+        Ok(Image {
+            id: key.id,
+            fixups: key.fixups,
+            config: config.clone(),
+            base,
+            checksum,
+            cached: false,
+            pins: store.pins(key),
+            _in_use: Arc::new(in_use),
+        })
     }
 }
 
