@@ -1,6 +1,8 @@
 //! What a microVM is to be.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bottle_protocol::{EnvVar, GuestConfig};
@@ -55,6 +57,9 @@ pub struct VmConfig {
     /// this version of this library; `bottle` itself is one such program. If not given it is this program, whose `main`
     /// calls [`become_vmm_if_asked`](super::become_vmm_if_asked).
     pub vmm_program: Option<PathBuf>,
+    /// A locked file (flock) that the VMM holds open for as long as it lives: who gets the lock knows that the VM is gone,
+    /// however it and its parent ended.
+    pub lock: Option<Arc<File>>,
 }
 
 impl VmConfig {
@@ -75,6 +80,7 @@ impl VmConfig {
             detached: false,
             kernel: None,
             vmm_program: None,
+            lock: None,
         }
     }
 
@@ -113,11 +119,11 @@ impl VmConfig {
 }
 
 /// What libkrun prints.
-pub(super) fn vmm_log(state_dir: &Path) -> PathBuf {
+pub(crate) fn vmm_log(state_dir: &Path) -> PathBuf {
     state_dir.join("vmm.log")
 }
 
 /// What the guest's kernel and init print.
-pub(super) fn console_log(state_dir: &Path) -> PathBuf {
+pub(crate) fn console_log(state_dir: &Path) -> PathBuf {
     state_dir.join("console.log")
 }

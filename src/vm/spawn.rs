@@ -1,7 +1,7 @@
 //! The VMM child, the wait for its guest, and the handle on a VM that runs.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -266,7 +266,11 @@ impl Vmm {
             allow: config.allow.iter().map(ToString::to_string).collect(),
             guest: guest.encode()?,
             detached: config.detached,
+            lock: config.lock.as_ref().map(AsRawFd::as_raw_fd),
         };
+        if let Some(lock) = &config.lock {
+            sys::hand_over(&mut command, Arc::clone(lock));
+        }
         let log_path = vmm_log(&config.state_dir);
         let log = log_file::open(&log_path)
             .map_err(VmError::host(format!("cannot write {}", log_path.display())))?;

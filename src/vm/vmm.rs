@@ -5,12 +5,13 @@
 //!                                              and so the VMM's
 //! stdout   one byte, STARTED, when libkrun takes over; then held until the end: the parent sees the VMM end by it
 //! stderr   vmm.log
+//! another  the bottle's lock, open until the end
 //! ```
 
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::thread;
 
@@ -53,6 +54,8 @@ pub(super) struct VmmConfig {
     /// Encoded, as the guest reads it.
     pub(super) guest: Vec<u8>,
     pub(super) detached: bool,
+    /// A descriptor that the child was given, to hold.
+    pub(super) lock: Option<RawFd>,
 }
 
 impl VmmConfig {
@@ -104,14 +107,14 @@ pub(super) fn is_asked() -> bool {
 }
 
 fn run() -> Result<Infallible, VmmError> {
-    // Whatever the parent's own parent left open is none of a VM's business.
-    sys::close_inherited();
     // Ctrl-C on the parent's terminal is the parent's to handle.
     sys::new_session().map_err(|error| VmmError::Io("cannot start a session", error))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK as rustix::fs::RawMode));
     let mut stdin = io::stdin().lock();
     let config = VmmConfig::receive(&mut stdin).map_err(|error| VmmError::Io("the configuration", error))?;
     drop(stdin);
+    // Whatever else the parent's own parent left open is none of a VM's business.
+    sys::close_inherited(config.lock);
     if !config.detached {
         watch_lifeline()?;
     }
@@ -244,6 +247,7 @@ mod tests {
             allow: vec!["tcp:127.0.0.16/32:1".to_owned()],
             guest: vec![1, 2, 3],
             detached: false,
+            lock: None,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -59,11 +59,18 @@ pub(crate) fn own_program() -> io::Result<PathBuf> {
     Ok(PathBuf::from("/proc/self/exe"))
 }
 
-/// Closes every descriptor behind stderr. For a process that has opened none yet.
-pub(crate) fn close_inherited() {
-    // SAFETY: nothing in this process owns one of them: it has just started. On a kernel without the call (before 5.9)
-    // they stay open, as they would in any program.
-    unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+/// Closes every descriptor behind stderr but one. For a process that has opened none yet.
+pub(crate) fn close_inherited(but: Option<RawFd>) {
+    let last = libc::c_uint::MAX;
+    let ranges = match but.and_then(|fd| libc::c_uint::try_from(fd).ok()).filter(|fd| *fd > 2) {
+        Some(fd) => [(3, fd - 1), (fd.saturating_add(1), last)],
+        None => [(3, last); 2],
+    };
+    for (from, to) in ranges.into_iter().filter(|(from, to)| from <= to) {
+        // SAFETY: nothing in this process owns one of them: it has just started. On a kernel without the call (before
+        // 5.9) they stay open, as they would in any program.
+        unsafe { libc::close_range(from, to, 0) };
+    }
 }
 
 /// Lets a child's loader find libraries in `dir`. Not needed here: a library that is loaded by its path is found

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -33,12 +34,12 @@ pub(crate) fn own_program() -> io::Result<PathBuf> {
     std::env::current_exe()
 }
 
-/// Closes every descriptor behind stderr. For a process that has opened none yet.
-pub(crate) fn close_inherited() {
+/// Closes every descriptor behind stderr but one. For a process that has opened none yet.
+pub(crate) fn close_inherited(but: Option<RawFd>) {
     // SAFETY: getdtablesize has no preconditions; nothing in this process owns one of these descriptors: it has just
     // started.
     unsafe {
-        for fd in 3..libc::getdtablesize() {
+        for fd in (3..libc::getdtablesize()).filter(|fd| Some(*fd) != but) {
             libc::close(fd);
         }
     }

@@ -8,12 +8,15 @@ mod unix;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
-    own_program, total_memory_mib,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, total_memory_mib,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{close_inherited, own_program};
 #[cfg(target_os = "macos")]
 pub(super) use macos::{
-    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, close_inherited,
-    own_program, total_memory_mib,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, total_memory_mib,
 };
-pub(super) use unix::{can_load, exit_at_once, load_for_good, new_session};
+#[cfg(target_os = "macos")]
+pub(crate) use macos::{close_inherited, own_program};
+pub(crate) use unix::new_session;
+pub(super) use unix::{can_load, exit_at_once, hand_over, load_for_good};

@@ -3,9 +3,13 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
 /// Leaves the terminal and the process group that it was started in.
 pub(crate) fn new_session() -> io::Result<()> {
@@ -15,6 +19,14 @@ pub(crate) fn new_session() -> io::Result<()> {
         Err(rustix::io::Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Lets a child have this descriptor, under the same number. No other child gets it.
+pub(crate) fn hand_over(command: &mut Command, file: Arc<File>) {
+    let keep = move || Ok(rustix::io::fcntl_setfd(&*file, rustix::io::FdFlags::empty())?);
+    // SAFETY: between fork and exec, the closure makes one system call, on a descriptor that it keeps open; it neither
+    // allocates nor takes a lock.
+    unsafe { command.pre_exec(keep) };
 }
 
 /// Ends the process without running anything of it again: whatever its other threads hold, they lose.
