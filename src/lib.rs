@@ -7,5 +7,7 @@
 pub mod bundle;
 pub mod image;
 pub mod launch;
+pub mod logs;
+pub mod plan;
 pub mod state;
 pub mod vm;

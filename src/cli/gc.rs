@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::report::CliError;
 
-/// Remove what crashed launches left: state directories, containers and networks of bottles that don't live.
+/// Remove what crashed launches left: state directories, containers and networks of bottles that don't live. Those that are kept
+/// keep their directory.
 ///
 /// Prints what it removed. Without a docker daemon, only state directories are looked at.
 #[derive(Debug, Args)]

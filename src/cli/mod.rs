@@ -1,20 +1,29 @@
 //! The command line: one file a verb. The doc comments are the manual.
 //!
-//! - [`run`] and [`vm_run`] launch; [`process`] has the flags that both share, [`import`] those of all that take an image.
+//! - [`run`] and [`vm_run`] launch; [`process`] and [`keep`] have the flags that both share, [`import`] those of all that take
+//!   an image. [`here`] and [`background`] are where a launch goes on.
 //! - [`exec`]: one more command in a bottle that runs.
+//! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
 
+mod background;
 mod check;
 mod doctor;
+mod end;
 mod exec;
 mod gc;
+mod here;
 mod image;
 mod import;
+mod keep;
+mod logs;
 mod process;
 mod progress;
+mod ps;
 mod report;
+mod resume;
 mod run;
 mod signals;
 mod vm_run;
@@ -22,6 +31,7 @@ mod vm_run;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 /// Run a coding agent in a microVM whose only way out is a sidecar bundle made for it.
 #[derive(Debug, Parser)]
@@ -33,7 +43,7 @@ struct Cli {
     verb: Verb,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
 struct Verbosity {
     /// Say more; twice, even more. RUST_LOG says it module by module.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -47,6 +57,11 @@ struct Verbosity {
 enum Verb {
     Run(run::RunArgs),
     Exec(exec::ExecArgs),
+    Ps(ps::PsArgs),
+    Logs(logs::LogsArgs),
+    Stop(end::StopArgs),
+    Resume(resume::ResumeArgs),
+    Rm(end::RmArgs),
     #[command(subcommand)]
     Vm(VmVerb),
     #[command(subcommand)]
@@ -63,16 +78,25 @@ enum VmVerb {
 
 /// Parses, runs, reports.
 pub(crate) fn main() -> ExitCode {
+    if let Some(code) = background::become_launcher_if_asked() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };
-    start_log(&cli.verbosity);
-    let quiet = cli.verbosity.quiet;
+    let verbosity = cli.verbosity;
+    start_log(verbosity);
+    let quiet = verbosity.quiet;
     let result = match cli.verb {
-        Verb::Run(args) => args.run(quiet),
+        Verb::Run(args) => args.run(verbosity),
         Verb::Exec(args) => args.run(quiet),
-        Verb::Vm(VmVerb::Run(args)) => args.run(quiet),
+        Verb::Vm(VmVerb::Run(args)) => args.run(verbosity),
+        Verb::Ps(args) => args.run(quiet),
+        Verb::Logs(args) => args.run(),
+        Verb::Stop(args) => args.run(),
+        Verb::Resume(args) => args.run(verbosity),
+        Verb::Rm(args) => args.run(),
         Verb::Image(verb) => verb.run(quiet),
         Verb::Gc(args) => args.run(),
         Verb::Doctor(args) => args.run(),
@@ -80,7 +104,7 @@ pub(crate) fn main() -> ExitCode {
     result.unwrap_or_else(|error| report::failure(&error))
 }
 
-fn start_log(verbosity: &Verbosity) {
+fn start_log(verbosity: Verbosity) {
     let level = match (verbosity.quiet, verbosity.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",

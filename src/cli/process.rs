@@ -3,7 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use bottle::launch::{Machine, Process, Timings};
+use bottle::launch::Timings;
+use bottle::plan::{Machine, Process};
 use bottle::vm::DiskSize;
 use clap::Args;
 

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use bottle::bundle::BundleError;
 use bottle::image::ImageError;
-use bottle::launch::LaunchError;
-use bottle::state::StateError;
+use bottle::launch::{LaunchError, StopError};
+use bottle::state::{NoRecord, StateError};
 use bottle::vm::VmError;
 use bottle::vm::agent::{AgentError, FailureKind};
 use clap::error::ErrorKind;
+use serde::{Deserialize, Serialize};
 
 /// We failed, not the command.
 const LAUNCHER_FAILED: u8 = 125;
@@ -28,6 +29,16 @@ pub(super) enum CliError {
     State(#[from] StateError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    /// A launcher in the background said this.
+    #[error("{}", .0.message)]
+    Background(Failure),
+    /// It said nothing.
+    #[error("the launcher ended before the command ran ({status})")]
+    LauncherDied { status: String },
+    #[error("nothing is logged of the bottle {slug}")]
+    NoLog { slug: String },
     #[error("{what}: {source}")]
     Io {
         what: &'static str,
@@ -46,16 +57,40 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Says what went wrong, on stderr.
-pub(super) fn failure(error: &CliError) -> ExitCode {
-    let (code, silent) = exit_code(error);
-    if !silent {
-        eprintln!("bottle: {}", with_causes(error));
-        if let Some(hint) = hint(error) {
-            eprintln!("hint: {hint}");
+/// What is said of an error, and with which exit code; it can be said by another process than the one that failed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Failure {
+    pub(super) code: u8,
+    silent: bool,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn of(error: &CliError) -> Self {
+        if let CliError::Background(failure) = error {
+            return failure.clone();
+        }
+        let (code, silent) = exit_code(error);
+        Self { code, silent, message: with_causes(error), hint: hint(error) }
+    }
+
+    /// On stderr.
+    pub(super) fn print(&self) {
+        if !self.silent {
+            eprintln!("bottle: {}", self.message);
+            if let Some(hint) = &self.hint {
+                eprintln!("hint: {hint}");
+            }
         }
     }
-    code.into()
+}
+
+/// Says what went wrong, on stderr.
+pub(super) fn failure(error: &CliError) -> ExitCode {
+    let failure = Failure::of(error);
+    failure.print();
+    failure.code.into()
 }
 
 /// The message, and behind it each cause that does not say the same again.
@@ -73,7 +108,13 @@ fn with_causes(error: &CliError) -> String {
 }
 
 fn exit_code(error: &CliError) -> (u8, bool) {
-    let CliError::Launch(error) = error else { return (LAUNCHER_FAILED, false) };
+    let error = match error {
+        CliError::Launch(error) => error,
+        CliError::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            return (SIGPIPE_CODE, true);
+        }
+        _ => return (LAUNCHER_FAILED, false),
+    };
     match error {
         LaunchError::Agent(AgentError::Failed(failure)) => match failure.kind {
             FailureKind::NotFound => (127, false),
@@ -96,6 +137,12 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::Image(error) => error.hint().map(str::to_owned),
         CliError::State(error) => error.hint(),
         CliError::Bundle(error) => error.hint(),
+        CliError::Stop(error) => error.hint(),
+        CliError::Background(failure) => failure.hint.clone(),
+        CliError::LauncherDied { .. } => Some("`bottle gc` removes what it may have left".to_owned()),
+        CliError::NoLog { .. } => {
+            Some("output is logged with -d; without, it goes to where `bottle` was started".to_owned())
+        }
         CliError::Io { .. } => None,
     }
 }
@@ -108,6 +155,14 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::Vm(error) => VmError::hint(error).map(str::to_owned),
         LaunchError::Disk(error) => error.hint().map(str::to_owned),
         LaunchError::Agent(error) => AgentError::hint(error).map(str::to_owned),
+        LaunchError::NotKept { slug } => Some(format!("`bottle rm {slug}` removes what is left of it")),
+        LaunchError::NotResumable { slug, .. } => {
+            Some(format!("import that image again if it is gone; `bottle rm {slug}` gives the bottle up"))
+        }
+        LaunchError::NoRecord(NoRecord::Later { .. }) => Some("use the `bottle` that made it".to_owned()),
+        LaunchError::NoRecord(NoRecord::Unreadable { .. }) => {
+            Some("`bottle gc` removes what is left of it".to_owned())
+        }
         LaunchError::NoCommand { .. } => Some("give one behind `--`".to_owned()),
         LaunchError::NoTerminal => Some(
             "leave -t out when stdin is a pipe or a file, or -i when the command needs none of it".to_owned(),

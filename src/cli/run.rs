@@ -3,19 +3,20 @@
 use std::process::ExitCode;
 
 use bottle::image::Source;
-use bottle::launch::{BottleRun, BundleRequest, Timings, run_bottle};
+use bottle::plan::{BundleRequest, Plan};
 use clap::Args;
 
+use super::background::Order;
 use super::import::ImportFlags;
+use super::keep::KeepArgs;
 use super::process::{MachineArgs, ProcessArgs};
-use super::progress::ProgressLine;
 use super::report::CliError;
-use super::signals;
+use super::{Verbosity, here};
 
 /// Run a command in a microVM that can reach one port of one container, made for it, and nothing else.
 ///
 /// The container runs on a bridge of its own. HTTP_PROXY and HTTPS_PROXY in the guest point at its port. VM, disk,
-/// container and network are gone afterwards.
+/// container and network are gone afterwards, unless the bottle is kept.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The image of the guest: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, docker://NAME, a path, or a name in the
@@ -32,6 +33,8 @@ pub(super) struct RunArgs {
     #[arg(long = "bottle", value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
+    keep: KeepArgs,
+    #[command(flatten)]
     import: ImportFlags,
     #[command(flatten)]
     machine: MachineArgs,
@@ -40,21 +43,20 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    pub(super) fn run(self, quiet: bool) -> Result<ExitCode, CliError> {
-        let interrupt = signals::watch()?;
-        let run = BottleRun {
-            image: self.image.parse::<Source>()?,
+    pub(super) fn run(self, verbosity: Verbosity) -> Result<ExitCode, CliError> {
+        let order = Order::Launch(Box::new(Plan {
             name: self.name,
+            image: self.image.parse::<Source>()?,
             import: self.import.options(),
             machine: self.machine.machine(),
-            bundle: BundleRequest { image: self.bundle_image, proxy_port: self.bundle_port },
+            allow: Vec::new(),
+            bundle: Some(BundleRequest { image: self.bundle_image, proxy_port: self.bundle_port }),
             process: self.process.process(),
-        };
-        let mut timings = Timings::default();
-        let mut line = ProgressLine::before_a_command(quiet);
-        let status = run_bottle(&run, &interrupt, &mut |progress| line.show(progress), &mut timings);
-        drop(line);
-        self.machine.print(&timings);
-        Ok(signals::exit_code(status?))
+            keep: self.keep.keep(),
+        }));
+        if self.keep.detach {
+            return order.start(verbosity);
+        }
+        here::carry_out(&order, verbosity.quiet, Some(&self.machine))
     }
 }

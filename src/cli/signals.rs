@@ -1,9 +1,10 @@
 //! Signals, taken in a thread of their own and handed to the launch under way.
 
-use std::process::ExitCode;
+use std::process::{Child, ExitCode};
 use std::thread;
 
 use bottle::launch::{self, Executing, Interrupt};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 
@@ -48,6 +49,19 @@ pub(super) fn pass_to(executing: &Executing) -> Result<(), CliError> {
         }
         // It fails when the process has ended, which is what the signal wanted.
         control.signal(signal.unsigned_abs()).unwrap_or_default();
+    })
+}
+
+/// Passes the signals that end a program on to a child, from here on.
+pub(super) fn forward(child: &Child) -> Result<(), CliError> {
+    let child = Pid::from_child(child);
+    take(move |signal| {
+        if !matches!(signal, SIGWINCH | SIGCONT)
+            && let Some(signal) = Signal::from_named_raw(signal)
+        {
+            // It has ended, and what it said of that is about to be read.
+            kill_process(child, signal).unwrap_or_default();
+        }
     })
 }
 

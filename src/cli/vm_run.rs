@@ -3,20 +3,22 @@
 use std::process::ExitCode;
 
 use bottle::image::Source;
-use bottle::launch::{BareRun, Timings, run_bare};
+use bottle::plan::Plan;
 use bottle::vm::AllowRule;
 use clap::Args;
 
+use super::background::Order;
 use super::import::ImportFlags;
+use super::keep::KeepArgs;
 use super::process::{MachineArgs, ProcessArgs};
-use super::progress::ProgressLine;
 use super::report::CliError;
-use super::signals;
+use super::{Verbosity, here};
 
 /// Run a command in a microVM of its own, without a bundle and, unless something is allowed, without a network.
 ///
 /// The command gets the image's environment, user and working directory, our stdin, stdout and stderr. Its exit code is
-/// ours; 125 says that the VM could not be run, 126 and 127 that the command could not. VM and disk are gone afterwards.
+/// ours; 125 says that the VM could not be run, 126 and 127 that the command could not. VM and disk are gone afterwards,
+/// unless the bottle is kept.
 #[derive(Debug, Args)]
 pub(super) struct VmRunArgs {
     /// The image: docker-archive:PATH, oci:DIRECTORY, docker-daemon:NAME, docker://NAME, a path, or a name in the
@@ -29,6 +31,8 @@ pub(super) struct VmRunArgs {
     #[arg(long, value_name = "RULE")]
     allow: Vec<AllowRule>,
     #[command(flatten)]
+    keep: KeepArgs,
+    #[command(flatten)]
     import: ImportFlags,
     #[command(flatten)]
     machine: MachineArgs,
@@ -37,21 +41,20 @@ pub(super) struct VmRunArgs {
 }
 
 impl VmRunArgs {
-    pub(super) fn run(self, quiet: bool) -> Result<ExitCode, CliError> {
-        let interrupt = signals::watch()?;
-        let run = BareRun {
-            image: self.image.parse::<Source>()?,
+    pub(super) fn run(self, verbosity: Verbosity) -> Result<ExitCode, CliError> {
+        let order = Order::Launch(Box::new(Plan {
             name: self.name,
+            image: self.image.parse::<Source>()?,
             import: self.import.options(),
             machine: self.machine.machine(),
             allow: self.allow,
+            bundle: None,
             process: self.process.process(),
-        };
-        let mut timings = Timings::default();
-        let mut line = ProgressLine::before_a_command(quiet);
-        let status = run_bare(&run, &interrupt, &mut |progress| line.show(progress), &mut timings);
-        drop(line);
-        self.machine.print(&timings);
-        Ok(signals::exit_code(status?))
+            keep: self.keep.keep(),
+        }));
+        if self.keep.detach {
+            return order.start(verbosity);
+        }
+        here::carry_out(&order, verbosity.quiet, Some(&self.machine))
     }
 }

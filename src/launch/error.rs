@@ -4,7 +4,7 @@ use std::io;
 
 use crate::bundle::BundleError;
 use crate::image::ImageError;
-use crate::state::StateError;
+use crate::state::{NoRecord, StateError};
 use crate::vm::agent::AgentError;
 use crate::vm::{DiskError, VmError};
 
@@ -29,6 +29,26 @@ pub enum LaunchError {
     /// The guest, once it was up.
     #[error(transparent)]
     Agent(#[from] AgentError),
+    /// A bottle that was to be resumed has no record of what it was.
+    #[error(transparent)]
+    NoRecord(#[from] NoRecord),
+    /// It was not to be kept: what is left of it is what a crash left.
+    #[error("the bottle {slug} was not to be kept, and can't be resumed")]
+    NotKept {
+        /// Its name.
+        slug: String,
+    },
+    /// Its disk is of no use any more.
+    #[error("the bottle {slug} can't be resumed: {why}")]
+    NotResumable {
+        /// Its name.
+        slug: String,
+        /// Why.
+        why: String,
+    },
+    /// A plan without a bundle came to where bundles are started.
+    #[error("there is no bundle to start")]
+    NoBundle,
     /// Neither the user nor the image says what to run.
     #[error("the image {image} has no command of its own, and none was given")]
     NoCommand {

@@ -1,9 +1,10 @@
 //! `bottle exec`: one more process in a bottle that runs. Nothing but its agent's socket is needed for it.
 
+use super::LaunchError;
 use super::attach::{Attached, attach};
 use super::detach_keys::DetachKeys;
 use super::terminal::{self, RawTerminal};
-use super::{LaunchError, Process};
+use crate::plan::Process;
 use crate::state;
 use crate::vm::agent::{Agent, Exec, ExecControl, TtySize};
 

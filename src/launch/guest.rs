@@ -1,78 +1,44 @@
 //! From an imported image to the end of the process that ran in it.
 
 use std::ffi::OsString;
-use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::attach::{Attached, attach};
-use super::interrupt::{Interrupt, Target};
+use super::interrupt::Target;
+use super::life::Life;
+use super::output::{Output, log_output};
+use super::run::{Event, Observer};
 use super::terminal::{self, RawTerminal};
-use super::{LaunchError, Process, Timings};
-use crate::image::{Image, ImageError, ImportOptions, Progress, Source, Store};
-use crate::state::StateDir;
+use super::{Interrupt, LaunchError, Timings};
+use crate::image::Image;
+use crate::plan::Process;
 use crate::vm::agent::{AgentError, ExitStatus};
-use crate::vm::{AllowRule, DiskSize, Starting, VmConfig, create_overlay};
+use crate::vm::{AllowRule, Starting, Vm, VmConfig, create_overlay};
 
-/// The machine to run in.
-#[derive(Debug, Clone, Default)]
-pub struct Machine {
-    /// Virtual processors; the default of [`VmConfig`] if not given.
-    pub cpus: Option<u8>,
-    /// Memory in MiB; the default of [`VmConfig`] if not given.
-    pub memory_mib: Option<u32>,
-    /// The disk's size; that for which the image is made if not given: 16 GiB, more for a large one.
-    pub disk_size: Option<DiskSize>,
-}
+/// What a process leaves running in a kept bottle has so long to end, a database that writes its pages out for one; then the
+/// disk is written out.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// What a guest gets beside its image.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Surroundings {
-    pub(super) machine: Machine,
     pub(super) allow: Vec<AllowRule>,
     /// Behind the image's environment, and winning over it, in every process.
     pub(super) env: Vec<(String, String)>,
 }
 
-/// Imports the image, unless the launch is asked to stop.
-pub(super) fn import(
-    store: &Store,
-    source: &Source,
-    options: &ImportOptions,
-    interrupt: &Interrupt,
-    on_progress: &mut dyn FnMut(Progress),
-) -> Result<Image, ImageError> {
-    store.import(source, options, &mut |progress| {
-        on_progress(progress);
-        if interrupt.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-}
-
-/// Boots a VM over the image, runs the process on our stdio, and ends the VM. Its disk is not kept, so it is not
-/// written out either.
+/// Boots a VM over the image, runs the process, and ends the VM: a disk that is not kept is not written out either.
 pub(super) fn run(
-    state: &StateDir,
+    life: &mut Life,
     image: &Image,
     surroundings: Surroundings,
-    process: &Process,
-    interrupt: &Interrupt,
-    timings: &mut Timings,
+    output: Output,
+    observer: &mut Observer<'_>,
 ) -> Result<ExitStatus, LaunchError> {
+    let Observer { interrupt, on_event, timings } = observer;
+    let process = output.fit(life.plan().process.clone());
     let request = process.request(image.id, &image.config)?;
-    let disk = state.path().join("disk.qcow2");
-    timings.measure("disk", || create_overlay(&image.base, &disk, surroundings.machine.disk_size))?;
-
-    let mut config = VmConfig::new(state.path(), disk);
-    config.hostname = state.slug().to_owned();
-    config.cpus = surroundings.machine.cpus.unwrap_or(config.cpus);
-    config.memory_mib = surroundings.machine.memory_mib.unwrap_or(config.memory_mib);
-    config.disk_size = surroundings.machine.disk_size;
-    config.allow = surroundings.allow;
-    // What the user set is the bottle's, for each of its processes. Text, as an image's; what is none, only this process gets.
-    let text = |text: &OsString| text.to_str().map(str::to_owned);
-    let set = process.env.iter().filter_map(|(name, value)| text(name).zip(text(value)));
-    config.env = image.config.env.iter().cloned().chain(surroundings.env).chain(set).collect();
-    config.user = process.user.clone().or_else(|| image.config.user.clone()).unwrap_or_default();
-    let working_dir = process.cwd.as_ref().and_then(text);
-    config.working_dir = working_dir.or_else(|| image.config.working_dir.clone()).unwrap_or_default();
+    let config = configure(life, image, surroundings, &process, timings)?;
 
     let stopped = |error| interrupt.signal().map_or(error, |signal| LaunchError::Interrupted { signal });
     let starting = Starting::spawn(&config)?;
@@ -90,16 +56,74 @@ pub(super) fn run(
         if let Some(size) = request.tty.map(|_| terminal::size()) {
             interrupt.resize(size.rows, size.columns);
         }
-        match attach(exec, raw.as_ref(), None)? {
-            Attached::Exited(status) => Ok(status),
-            Attached::Detached => Err(AgentError::Detached { what: "the command runs".to_owned() }.into()),
+        // Whoever is told that it runs may stop it.
+        life.runs()?;
+        on_event(Event::Runs { slug: life.slug() });
+        match output {
+            Output::Ours => match attach(exec, raw.as_ref(), None)? {
+                Attached::Exited(status) => Ok(status),
+                Attached::Detached => {
+                    Err(AgentError::Detached { what: "the command runs".to_owned() }.into())
+                }
+            },
+            Output::Logged => log_output(exec, life.path(), &life.followers()),
         }
     });
-    interrupt.aim(Target::Launch);
     let result = result.map_err(|error| match error {
         LaunchError::Agent(error) => vm.explain(error).map_or_else(Into::into, Into::into),
         error => error,
     });
-    timings.measure("end of the VM", || vm.kill());
+    timings.measure("end of the VM", || end(vm, life.plan().keep, interrupt));
     result.map_err(stopped)
+}
+
+/// The disk, new or as the last run left it, and what the VM is to be.
+fn configure(
+    life: &mut Life,
+    image: &Image,
+    surroundings: Surroundings,
+    process: &Process,
+    timings: &mut Timings,
+) -> Result<VmConfig, LaunchError> {
+    let machine = life.plan().machine.clone();
+    let disk = life.path().join("disk.qcow2");
+    if life.is_resumed() {
+        if !disk.exists() {
+            let why = "its disk is gone".to_owned();
+            return Err(LaunchError::NotResumable { slug: life.slug().to_owned(), why });
+        }
+    } else {
+        life.stands_on(image)?;
+        timings.measure("disk", || create_overlay(&image.base, &disk, machine.disk_size))?;
+    }
+    let mut config = VmConfig::new(life.path(), disk);
+    config.hostname = life.slug().to_owned();
+    config.cpus = machine.cpus.unwrap_or(config.cpus);
+    config.memory_mib = machine.memory_mib.unwrap_or(config.memory_mib);
+    config.disk_size = machine.disk_size;
+    config.allow = surroundings.allow;
+    // What the user set is the bottle's, for each of its processes. Text, as an image's; what is none, only this process gets.
+    let text = |text: &OsString| text.to_str().map(str::to_owned);
+    let set = process.env.iter().filter_map(|(name, value)| text(name).zip(text(value)));
+    config.env = image.config.env.iter().cloned().chain(surroundings.env).chain(set).collect();
+    config.user = process.user.clone().or_else(|| image.config.user.clone()).unwrap_or_default();
+    let working_dir = process.cwd.as_ref().and_then(text);
+    config.working_dir = working_dir.or_else(|| image.config.working_dir.clone()).unwrap_or_default();
+    config.lock = Some(life.dir().lock());
+    Ok(config)
+}
+
+/// Ends the VM: in order if its disk is kept, and otherwise like a power cut, since nothing of it is worth a shutdown.
+fn end(vm: Vm, keep: bool, interrupt: &Interrupt) {
+    if keep {
+        interrupt.aim(Target::Shutdown(vm.killer()));
+        // The disk is then as after a power cut: its journal is as good.
+        if let Err(error) = vm.shutdown(SHUTDOWN_GRACE) {
+            log::warn!("the guest did not shut down, and was ended by force: {error}");
+        }
+    } else {
+        interrupt.aim(Target::Launch);
+        vm.kill();
+    }
+    interrupt.aim(Target::Launch);
 }

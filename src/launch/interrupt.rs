@@ -1,14 +1,18 @@
-//! What a signal that this process gets does, at each moment of a launch.
+//! What a signal that this process gets does, and what `bottle stop` does, at each moment of a launch.
 //!
-//! | moment | first signal | third signal |
-//! | --- | --- | --- |
-//! | image, bundle | stops at the next step | ends this process |
-//! | boot | ends the VM | |
-//! | the process runs | goes to the process | ends the VM |
-//! | teardown | nothing: it is under way | ends this process |
+//! | moment | first signal | third signal | `bottle stop` |
+//! | --- | --- | --- | --- |
+//! | image, bundle | stops at the next step | ends this process | as a first signal |
+//! | boot | ends the VM | | as a first signal |
+//! | the process runs | goes to the process | ends the VM | SIGTERM to the process, after the grace SIGKILL; then ends the VM |
+//! | shutdown of a kept VM | nothing: it is under way | ends the VM | nothing |
+//! | teardown | nothing: it is under way | ends this process | nothing |
+//!
+//! A stop is no signal: one that is asked for three times is as patient as one that is asked for once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -19,12 +23,26 @@ use crate::vm::agent::ExecControl;
 /// Signals are patient twice.
 const PATIENCE: u32 = 3;
 
+/// What a stop counts as, and what it sends to the process.
+const SIGTERM: i32 = 15;
+const SIGKILL: u32 = 9;
+
+/// How long a process that got SIGKILL may take to end. Longer means that the guest does not do what it is told.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+
 /// Passes signals on to a launch. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
     /// Wakes the launch when it waits for docker.
-    asked: Arc<Notify>,
+    asked: Notify,
+    /// Wakes a stop when the process has ended.
+    aimed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +65,8 @@ pub(super) enum Target {
     Boot(VmKiller),
     /// A process in a VM.
     Process(ExecControl, VmKiller),
+    /// A VM whose guest shuts down.
+    Shutdown(VmKiller),
 }
 
 impl Interrupt {
@@ -62,26 +82,63 @@ impl Interrupt {
             let mut state = self.lock();
             state.count += 1;
             if state.count >= PATIENCE || !matches!(state.target, Target::Process(..)) {
-                state.signal.get_or_insert(signal);
-                self.asked.notify_one();
+                self.ask(&mut state, signal);
             }
             if state.count >= PATIENCE && matches!(state.target, Target::Launch) {
                 return false;
             }
             (state.target.clone(), state.count)
         };
-        // In a thread of its own: a guest that does not read may hold it up, and the next signal must get through.
-        let pass_on = move || match target {
-            (Target::Launch, _) => {}
+        pass_on("signal", move || match target {
+            (Target::Launch, _) | (Target::Shutdown(_), 0..PATIENCE) => {}
             (Target::Boot(killer), _) => killer.kill(),
-            (Target::Process(_, killer), PATIENCE..) => killer.kill(),
+            (Target::Process(_, killer) | Target::Shutdown(killer), PATIENCE..) => killer.kill(),
             (Target::Process(control, _), _) => {
                 // It fails when the process has ended, which is what the signal wanted.
                 control.signal(signal.unsigned_abs()).unwrap_or_default();
             }
+        });
+        true
+    }
+
+    /// Ends the launch in order, whatever step it is in: its process has `grace` to end by itself.
+    pub fn stop(&self, grace: Duration) {
+        let target = {
+            let mut state = self.lock();
+            if !matches!(state.target, Target::Process(..)) {
+                self.ask(&mut state, SIGTERM);
+            }
+            state.target.clone()
         };
-        if let Err(error) = thread::Builder::new().name("signal".to_owned()).spawn(pass_on) {
-            log::error!("cannot pass signal {signal} on: {error}");
+        let this = self.clone();
+        pass_on("stop", move || match target {
+            Target::Launch | Target::Shutdown(_) => {}
+            Target::Boot(killer) => killer.kill(),
+            Target::Process(control, killer) => {
+                control.signal(SIGTERM.unsigned_abs()).unwrap_or_default();
+                if this.process_ended_within(grace) {
+                    return;
+                }
+                control.signal(SIGKILL).unwrap_or_default();
+                if !this.process_ended_within(KILL_LIMIT) {
+                    this.ask(&mut this.lock(), SIGTERM);
+                    killer.kill();
+                }
+            }
+        });
+    }
+
+    /// Waits until signals go elsewhere than to a process.
+    fn process_ended_within(&self, limit: Duration) -> bool {
+        // A grace that is beyond all clocks is for ever.
+        let deadline = Instant::now().checked_add(limit);
+        let mut state = self.lock();
+        while matches!(state.target, Target::Process(..)) {
+            let left = deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return false;
+            }
+            state = self.shared.aimed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -106,7 +163,7 @@ impl Interrupt {
     /// A step of the launch failed: those beside it stop as they would for a signal.
     pub(super) fn abandon(&self) {
         self.lock().abandoned = true;
-        self.asked.notify_one();
+        self.shared.asked.notify_one();
     }
 
     /// Is the launch over, for a signal or because a step failed?
@@ -118,7 +175,7 @@ impl Interrupt {
     /// Waits until the launch is over; for one task at a time.
     pub(super) async fn over(&self) {
         while !self.is_over() {
-            self.asked.notified().await;
+            self.shared.asked.notified().await;
         }
     }
 
@@ -129,13 +186,27 @@ impl Interrupt {
             state.target = target.clone();
             state.signal.is_some()
         };
+        self.shared.aimed.notify_all();
         if let (true, Target::Boot(killer)) = (interrupted, target) {
             killer.kill();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The launch is to stop; the first signal counts.
+    fn ask(&self, state: &mut State, signal: i32) {
+        state.signal.get_or_insert(signal);
+        self.shared.asked.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// In a thread of its own: a guest that does not read may hold it up, and the next signal must get through.
+fn pass_on(what: &str, action: impl FnOnce() + Send + 'static) {
+    if let Err(error) = thread::Builder::new().name(what.to_owned()).spawn(action) {
+        log::error!("cannot pass a {what} on: {error}");
     }
 }
 
@@ -152,6 +223,22 @@ mod tests {
         assert!(interrupt.deliver(15));
         assert_eq!(interrupt.signal(), Some(2), "the first one counts");
         assert!(!interrupt.deliver(2));
+    }
+
+    #[test]
+    fn a_stop_is_as_patient_the_third_time_as_the_first() {
+        let interrupt = Interrupt::new();
+        for _ in 0..5 {
+            interrupt.stop(Duration::ZERO);
+        }
+        assert_eq!(interrupt.signal(), Some(SIGTERM));
+        assert!(interrupt.deliver(2) && interrupt.deliver(2));
+        assert!(!interrupt.deliver(2));
+    }
+
+    #[test]
+    fn a_process_that_does_not_run_has_ended() {
+        assert!(Interrupt::new().process_ended_within(Duration::MAX));
     }
 
     #[test]

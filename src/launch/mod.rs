@@ -1,42 +1,55 @@
-//! An image, perhaps a bundle, and a command become a running guest, and then nothing again.
+//! A plan becomes a running guest, and then nothing again, or a bottle that is kept.
 //!
 //! ```text
-//! bare    image ─────────────────────► disk ─► VM ─► process on our stdio ─► its exit status
-//! bottle  image ─┬───────────────────► disk ─► VM ─► ...
-//!         bundle ┘ (side by side)       its endpoint is the VM's allowlist
+//! run     directory, control socket
+//!         image ─┬────────────────────► disk ─► VM ─► process on our stdio, or logged ─► its exit status
+//!         bundle ┘ (side by side,        its endpoint is the VM's allowlist
+//!                   where there is one)
 //!
-//! teardown, in reverse, whatever happened: VM, bundle, state directory
+//! teardown, in reverse, whatever happened: VM, bundle, directory; a kept bottle's VM shuts down, and its directory stays
 //! ```
 //!
-//! - [`bare`]: `bottle vm run`; [`bottle`]: `bottle run`.
-//! - [`guest`]: the part that both share, from an imported image to the process's end.
+//! - [`run`]: [`launch`] and [`resume`]; [`bundled`]: the part with a bundle.
+//! - [`life`]: the bottle meanwhile, as others see it: record, control socket, and what becomes of the directory.
+//! - [`guest`]: from an imported image to the process's end.
 //! - [`exec`]: one more process in a bottle that runs.
-//! - [`attach`]: our stdin, stdout and stderr, joined to a process's; [`keys`] and [`detach_keys`]: our terminal, key by key.
+//! - [`attach`]: our stdin, stdout and stderr, joined to a process's; [`keys`] and [`detach_keys`]: our terminal, key by key;
+//!   [`output`]: a process's output, logged.
 //! - [`terminal`]: our terminal's modes and size; [`sys`]: what differs by OS.
-//! - [`interrupt`]: what Ctrl-C hits, at each moment.
+//! - [`interrupt`]: what Ctrl-C and `bottle stop` hit, at each moment.
+//! - [`control`], [`stop`], [`follow`], [`remove`]: how others speak to a launcher, and what they do when nobody answers.
 
 mod attach;
-mod bare;
-mod bottle;
+mod background;
+mod bundled;
+mod control;
 mod detach_keys;
 mod error;
 mod exec;
+mod follow;
 mod guest;
 mod interrupt;
 mod keys;
+mod life;
+mod output;
 mod process;
+mod remove;
+mod run;
+mod stop;
 mod sys;
 mod terminal;
 mod timings;
 
 pub use attach::Attached;
-pub use bare::{BareRun, run_bare};
-pub use bottle::{BottleRun, BundleRequest, run_bottle};
+pub use background::{enter_background, own_program};
 pub use detach_keys::{BadDetachKeys, DetachKeys};
 pub use error::LaunchError;
 pub use exec::{ExecRun, Executing, start_exec};
-pub use guest::Machine;
+pub use follow::Follower;
 pub use interrupt::Interrupt;
-pub use process::Process;
+pub use output::Output;
+pub use remove::remove;
+pub use run::{Event, Observer, launch, resume};
+pub use stop::{StopError, Stopped, stop};
 pub use terminal::{restore as restore_terminal, resume as resume_terminal, size as terminal_size};
 pub use timings::{Step, Timings};

@@ -5,26 +5,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::{LaunchError, terminal};
 use crate::image::{ImageConfig, ImageId};
+use crate::plan::Process;
 use crate::vm::agent::{EnvVar, ExecRequest};
-
-/// What the user asked to run.
-#[derive(Debug, Clone, Default)]
-pub struct Process {
-    /// Instead of the image's `ENTRYPOINT`; an empty one means none.
-    pub entrypoint: Option<OsString>,
-    /// Instead of the image's `CMD`; empty means the image's.
-    pub args: Vec<OsString>,
-    /// Added to the image's environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// Instead of the image's `USER`.
-    pub user: Option<String>,
-    /// Instead of the image's `WORKDIR`.
-    pub cwd: Option<OsString>,
-    /// It gets our stdin; else its stdin is empty.
-    pub interactive: bool,
-    /// It gets a terminal; with our stdin, ours is its other end.
-    pub tty: bool,
-}
 
 impl Process {
     /// Does it get our terminal, so that Ctrl-C is its affair?

@@ -52,6 +52,28 @@ pub enum StateError {
     NotRunning {
         /// Its name.
         slug: String,
+        /// It can be resumed.
+        kept: bool,
+    },
+    /// Somebody runs the bottle.
+    #[error("the bottle {slug} is running")]
+    Running {
+        /// Its name.
+        slug: String,
+    },
+    /// The bottle's guest is not up yet, or is going down.
+    #[error("the bottle {slug} is {doing}")]
+    NotReady {
+        /// Its name.
+        slug: String,
+        /// What it does instead.
+        doing: &'static str,
+    },
+    /// The path of the state directory leaves no room for the name of a socket in it.
+    #[error("the path of the socket {} is too long for a socket", path.display())]
+    LongPath {
+        /// The socket.
+        path: PathBuf,
     },
 }
 
@@ -64,15 +86,23 @@ impl StateError {
                 Some("free some space, or set BOTTLE_STATE_DIR to a directory on another disk".to_owned())
             }
             Self::Io { .. } => Some("set BOTTLE_STATE_DIR to a directory that you may write to".to_owned()),
-            Self::Taken { .. } => {
-                Some("choose another --name, or run `bottle gc` if it is a dead one".to_owned())
+            Self::Taken { slug } => {
+                Some(format!("choose another name, or remove that one: `bottle rm {slug}`"))
             }
             Self::BadSlug { .. } => None,
             Self::Unknown { near, .. } if near.is_empty() => {
                 Some("`bottle ps -a` lists the bottles that there are".to_owned())
             }
             Self::Unknown { near, .. } => Some(format!("is it {}?", near.join(" or "))),
-            Self::NotRunning { slug } => Some(format!("`bottle resume {slug}` starts it again")),
+            Self::NotRunning { slug, kept: true } => Some(format!("`bottle resume {slug}` starts it again")),
+            Self::NotRunning { slug, kept: false } => {
+                Some(format!("it was not to be kept: `bottle rm {slug}` removes what is left of it"))
+            }
+            Self::Running { slug } => Some(format!("`bottle stop {slug}` ends it")),
+            Self::NotReady { slug, .. } => Some(format!("`bottle ps -a` shows how {slug} is")),
+            Self::LongPath { .. } => {
+                Some("set BOTTLE_STATE_DIR to a directory with a shorter path".to_owned())
+            }
         }
     }
 

@@ -9,6 +9,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -76,4 +79,33 @@ fn open(path: &Path) -> Result<File, StateError> {
         .mode(0o600)
         .open(path)
         .map_err(StateError::io("open", path))
+}
+
+/// Waits until nobody has a bottle's lock, for at most `limit`; says whether nobody has.
+pub(super) fn await_free(bottle: &Path, limit: Duration) -> Result<bool, StateError> {
+    let path = bottle.join(FILE);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file.map_err(StateError::io("open", &path))?,
+    };
+    // flock(2) knows no deadline, so a thread waits, and is left to it when the time is over.
+    let (sender, receiver) = mpsc::channel();
+    let waiting = thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        let locked = loop {
+            match flock(&file, FlockOperation::LockShared) {
+                Err(Errno::INTR) => {}
+                locked => break locked,
+            }
+        };
+        // The lock goes before the news of it, and nobody listens any more after the deadline.
+        drop(file);
+        sender.send(locked).unwrap_or_default();
+    });
+    drop(waiting.map_err(StateError::io("wait for", &path))?);
+    match receiver.recv_timeout(limit) {
+        Ok(locked) => {
+            locked.map(|()| true).map_err(io::Error::from).map_err(StateError::io("wait for", &path))
+        }
+        Err(_) => Ok(false),
+    }
 }

@@ -6,9 +6,14 @@
 //! └── <slug>/                     one bottle                                       0700
 //!     ├── lock                    held (flock) by the process that runs the bottle and by its VMM, so that
 //!     │                           a lock that is free is a bottle that does not live, whatever crashed
+//!     ├── bottle.json             what was launched and how it stands, see `record`   0600
 //!     ├── disk.qcow2              what the guest changed, over the image's base.ext4
+//!     ├── pin-<token>             keeps that image in the store, see `image::pin`; kept bottles only
 //!     ├── agent.sock              the guest agent (the VMM listens)                0600
 //!     ├── ready.sock              where the guest says, once, that it is up        0600
+//!     ├── control.sock            the launcher takes orders, see `launch::control`     0600
+//!     ├── output.log              what the process of a bottle in the background printed, see `logs`
+//!     ├── launcher.log            what the launcher of such a bottle has to say
 //!     ├── console.log             what the guest's kernel and init print
 //!     └── vmm.log                 what libkrun prints
 //!
@@ -20,6 +25,7 @@
 //! ```
 //!
 //! - [`places`]: the three roots; [`slug`]: what a bottle may be called.
+//! - [`record`]: what was launched, and how it stands.
 //! - [`dir`]: a bottle's directory in the hands of who runs or removes it; [`find`]: in those of who only looks.
 //! - [`lock`]: how the two don't get in each other's way.
 
@@ -28,10 +34,12 @@ mod error;
 mod find;
 mod lock;
 mod places;
+mod record;
 mod slug;
 
 pub use dir::{StateDir, dead};
 pub use error::StateError;
-pub use find::{Found, find, find_running, is_alive};
+pub use find::{Found, await_free, find, find_running, is_alive, list};
 pub use places::{cache_root, data_root, state_root};
+pub use record::{Base, Life, NoRecord, Outcome, Record, Status, now};
 pub use slug::check_slug;

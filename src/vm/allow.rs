@@ -9,9 +9,11 @@ use std::net::SocketAddrV4;
 use std::str::FromStr;
 
 use libkrun_sys::allowlist::{TsiAllowlist, TsiRuleError};
+use serde::{Deserialize, Serialize};
 
 /// A range of addresses and of TCP ports. Everything that no rule allows is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct AllowRule {
     /// Understood by libkrun's own parser.
     text: String,
@@ -40,6 +42,20 @@ impl FromStr for AllowRule {
             Ok(_) => Ok(Self { text: rule.to_owned() }),
             Err(reason) => Err(BadRule { rule: rule.to_owned(), reason }),
         }
+    }
+}
+
+impl TryFrom<String> for AllowRule {
+    type Error = BadRule;
+
+    fn try_from(rule: String) -> Result<Self, BadRule> {
+        rule.parse()
+    }
+}
+
+impl From<AllowRule> for String {
+    fn from(rule: AllowRule) -> Self {
+        rule.text
     }
 }
 

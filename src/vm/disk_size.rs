@@ -3,14 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
 /// The size of a guest's disk: whole MiB, at least one, below 16 TiB, where the block numbers of its file system end.
 ///
-/// Written as a whole number of GiB, or with a unit: `512M`, `40G`, `2T`, also `MiB`, `GiB`, `TiB`, in either case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Written as a whole number of GiB, or with a unit: `512M`, `40G`, `2T`, also `MiB`, `GiB`, `TiB`, in either case. In JSON
+/// it is a number of MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct DiskSize(u64);
 
 /// Why there is no such size.
@@ -41,6 +45,22 @@ impl DiskSize {
     /// In bytes.
     pub fn bytes(self) -> u64 {
         self.0
+    }
+}
+
+impl TryFrom<u64> for DiskSize {
+    type Error = BadDiskSize;
+
+    /// From MiB.
+    fn try_from(mib: u64) -> Result<Self, BadDiskSize> {
+        Self::from_mib(mib)
+    }
+}
+
+impl From<DiskSize> for u64 {
+    /// In MiB.
+    fn from(size: DiskSize) -> Self {
+        size.0 / MIB
     }
 }
 

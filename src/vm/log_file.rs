@@ -1,7 +1,7 @@
 //! Log files that a guest can fill and that end at a limit.
 //!
 //! ```text
-//! pipe ─► pump ─► NAME.log       at most LIMIT_BYTES, then it becomes
+//! pipe ─► pump ─► NAME.log       at most its limit, then it becomes
 //!                 NAME.log.old   (the one before that is gone)
 //! ```
 
@@ -10,32 +10,39 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Of one file. A boot prints some KiB; the rest is room for a guest's last words, after much noise.
-const LIMIT_BYTES: u64 = 1024 * 1024;
+/// Of a log of the VM's. A boot prints some KiB; the rest is room for a guest's last words, after much noise.
+const VM_LIMIT_BYTES: u64 = 1024 * 1024;
 
 /// How much of a log an error quotes: some twenty lines.
 const QUOTE_BYTES: u64 = 2048;
 
 /// A log that does not grow beyond its limit.
 #[derive(Debug)]
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
+    limit_bytes: u64,
     file: File,
     len_bytes: u64,
 }
 
 impl LogFile {
-    /// Opens the log, and goes on behind what is in it.
+    /// Opens a log of the VM's, and goes on behind what is in it.
     pub(super) fn append_to(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
-        let len_bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, len_bytes })
+        Self::with_limit(path, VM_LIMIT_BYTES)
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.len_bytes > 0 && self.len_bytes + bytes.len() as u64 > LIMIT_BYTES {
-            fs::rename(&self.path, self.path.with_extension("log.old"))?;
-            *self = Self::append_to(&self.path)?;
+    /// Opens a log of which two files of this size are kept, and goes on behind what is in it.
+    pub(crate) fn with_limit(path: &Path, limit_bytes: u64) -> io::Result<Self> {
+        let file = open(path)?;
+        let len_bytes = file.metadata()?.len();
+        Ok(Self { path: path.to_owned(), limit_bytes, file, len_bytes })
+    }
+
+    /// Appends these bytes, all to the same file.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.len_bytes > 0 && self.len_bytes + bytes.len() as u64 > self.limit_bytes {
+            fs::rename(&self.path, old(&self.path))?;
+            *self = Self::with_limit(&self.path, self.limit_bytes)?;
         }
         self.file.write_all(bytes)?;
         self.len_bytes += bytes.len() as u64;
@@ -57,6 +64,11 @@ impl LogFile {
     }
 }
 
+/// Where a log is that reached its limit.
+pub(crate) fn old(path: &Path) -> PathBuf {
+    path.with_extension("log.old")
+}
+
 /// Opens a log for appending. Who may read the directory may not therefore read the log.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
@@ -76,17 +88,20 @@ pub(super) fn tail(path: &Path) -> String {
     printable(&read().unwrap_or_default())
 }
 
-/// The guest wrote this: nothing in it may reach the terminal as a command.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
     let lines: Vec<String> = text
         .lines()
-        .map(clean)
+        .map(without_controls)
         .filter(|line| !line.trim().is_empty())
         .map(|line| format!("  {line}"))
         .collect();
     lines.join("\n")
+}
+
+/// The guest wrote this: nothing in it may reach the terminal as a command.
+pub fn without_controls(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 #[cfg(test)]
@@ -97,11 +112,11 @@ mod tests {
     fn a_flood_ends_at_the_limit_and_its_end_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
-        let flood = io::repeat(b'x').take(5 * LIMIT_BYTES);
+        let flood = io::repeat(b'x').take(5 * VM_LIMIT_BYTES);
         LogFile::append_to(&path).unwrap().pump(flood.chain(&b"\nthe end\n"[..]));
         let sizes: u64 =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
-        assert!(sizes <= 2 * LIMIT_BYTES, "{sizes} bytes");
+        assert!(sizes <= 2 * VM_LIMIT_BYTES, "{sizes} bytes");
         assert!(tail(&path).ends_with("  the end"));
     }
 

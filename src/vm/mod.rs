@@ -20,15 +20,15 @@
 pub mod agent;
 mod allow;
 mod clock;
-mod config;
+pub(crate) mod config;
 mod disk;
 mod disk_size;
 mod error;
 mod kernel;
 mod krun;
-mod log_file;
+pub(crate) mod log_file;
 mod spawn;
-mod sys;
+pub(crate) mod sys;
 mod vmm;
 
 pub use allow::{AllowRule, BadRule};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Connects, and waits while the queue is full.
-pub(super) fn connect(socket: &Path) -> io::Result<UnixStream> {
+pub(crate) fn connect(socket: &Path) -> io::Result<UnixStream> {
     sys::connect(socket, Instant::now() + CONNECT_LIMIT)
 }
 

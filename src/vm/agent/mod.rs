@@ -21,6 +21,7 @@ pub use bottle_protocol::{
     BootTimings, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, Info, Ready, TtySize,
 };
 pub use client::Agent;
+pub(crate) use connect::connect;
 pub use error::AgentError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecOutput, ExecStdin};
 pub use ready::accept_ready;

@@ -1,78 +1,51 @@
-//! `bottle run`: a VM, and the bundle that is all it can reach.
+//! A VM, and the bundle that is all it can reach.
 
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::guest::{self, Machine, Surroundings, import};
-use super::{Interrupt, LaunchError, Process, Timings};
+use super::guest::{self, Surroundings};
+use super::life::Life;
+use super::output::Output;
+use super::run::{Event, Observer};
+use super::{Interrupt, LaunchError};
 use crate::bundle::{Bundle, BundleError, BundleSpec, Docker};
-use crate::image::{ImageError, ImportOptions, Progress, Source, Store};
-use crate::state::{self, StateDir};
+use crate::image::{Image, ImageError};
+use crate::plan::BundleRequest;
+use crate::state::StateDir;
 use crate::vm::AllowRule;
 use crate::vm::agent::ExitStatus;
 
 /// A proxy is up within a second or two; an emulated machine that is busy may take ten times as long, and more.
 const BUNDLE_READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// What to run, in what, and behind what.
-#[derive(Debug)]
-pub struct BottleRun {
-    /// The image of the guest.
-    pub image: Source,
-    /// How it is imported.
-    pub import: ImportOptions,
-    /// The bottle's name; a random one if not given.
-    pub name: Option<String>,
-    /// The VM's size.
-    pub machine: Machine,
-    /// The bundle.
-    pub bundle: BundleRequest,
-    /// The process.
-    pub process: Process,
-}
-
-/// The bundle's container.
-#[derive(Debug, Clone)]
-pub struct BundleRequest {
-    /// An image that the docker daemon has.
-    pub image: String,
-    /// The port, inside the container, of the proxy that the guest may reach.
-    pub proxy_port: u16,
-}
-
-/// Runs a process in a VM of its own, whose only way out is a bundle of its own, and leaves neither behind.
-///
-/// # Errors
-/// When anything but the process fails. What was made by then is gone again.
-pub fn run_bottle(
-    run: &BottleRun,
-    interrupt: &Interrupt,
-    on_progress: &mut (dyn FnMut(Progress) + Send),
-    timings: &mut Timings,
+/// Starts the bundle while the image is made ready, runs the process behind it, and takes the bundle away again.
+pub(super) fn run(
+    life: &mut Life,
+    output: Output,
+    observer: &mut Observer<'_>,
+    image: impl FnOnce(&mut dyn FnMut(Event<'_>), &Interrupt) -> Result<Image, LaunchError> + Send,
 ) -> Result<ExitStatus, LaunchError> {
     let host = |what| move |source| LaunchError::Host { what, source };
-    // Before anything takes time.
-    run.process.check_terminal()?;
-    let store = Store::open(&state::cache_root()?)?;
+    let Some(request) = life.plan().bundle.clone() else { return Err(LaunchError::NoBundle) };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(host("cannot start the runtime"))?;
     let docker = runtime.block_on(Docker::connect())?;
-    // From here on, everything is taken away again in the reverse of this order, whatever happens.
-    let state = StateDir::create(run.name.as_deref(), "bottle")?;
     let teardown = BundleTeardown {
         runtime: &runtime,
         docker: &docker,
-        state_root: state.root().to_owned(),
-        slug: state.slug().to_owned(),
+        state_root: life.dir().root().to_owned(),
+        slug: life.slug().to_owned(),
     };
 
+    let interrupt = observer.interrupt;
+    let on_event = &mut *observer.on_event;
     let (image, bundle) = thread::scope(|scope| {
         let importing = thread::Builder::new().name("image".to_owned()).spawn_scoped(scope, || {
             let start = Instant::now();
-            let imported = import(&store, &run.image, &run.import, interrupt, on_progress);
+            let imported = image(on_event, interrupt);
             if imported.is_err() {
                 interrupt.abandon();
             }
@@ -80,7 +53,7 @@ pub fn run_bottle(
         });
         let importing = importing.map_err(host("cannot start a thread"))?;
         let start = Instant::now();
-        let bundle = runtime.block_on(start_bundle(&docker, &state, &run.bundle, interrupt));
+        let bundle = runtime.block_on(start_bundle(&docker, life.dir(), &request, interrupt));
         let bundle_took = start.elapsed();
         if bundle.is_err() {
             interrupt.abandon();
@@ -89,26 +62,22 @@ pub fn run_bottle(
             Ok(imported) => imported,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        timings.note("image", image_took);
-        timings.note("bundle", bundle_took);
+        observer.timings.note("image", image_took);
+        observer.timings.note("bundle", bundle_took);
         Ok::<_, LaunchError>((image, bundle))
     })?;
     interrupt.check()?;
     let (image, endpoint) = match (image, bundle) {
         (Ok(image), Ok(endpoint)) => (image, endpoint),
         // Whichever failed first stopped the other one.
-        (Err(ImageError::Stopped) | Ok(_), Err(error)) => return Err(error.into()),
-        (Err(error), _) => return Err(error.into()),
+        (Err(LaunchError::Image(ImageError::Stopped)) | Ok(_), Err(error)) => return Err(error.into()),
+        (Err(error), _) => return Err(error),
     };
 
-    let surroundings = Surroundings {
-        machine: run.machine.clone(),
-        allow: vec![AllowRule::endpoint(endpoint)],
-        env: proxy_env(endpoint),
-    };
-    let result = guest::run(&state, &image, surroundings, &run.process, interrupt, timings);
-    timings.measure("end of the bundle", || drop(teardown));
-    drop(state);
+    let mut allow = life.plan().allow.clone();
+    allow.push(AllowRule::endpoint(endpoint));
+    let result = guest::run(life, &image, Surroundings { allow, env: proxy_env(endpoint) }, output, observer);
+    observer.timings.measure("end of the bundle", || drop(teardown));
     result
 }
 

@@ -1,0 +1,37 @@
+//! A launch in the foreground: in this process, on our stdio.
+
+use std::process::ExitCode;
+
+use bottle::launch::{Event, Observer, Output, Timings};
+
+use super::background::Order;
+use super::process::MachineArgs;
+use super::progress::ProgressLine;
+use super::report::CliError;
+use super::signals;
+
+/// Carries the order out, and ends as its command did.
+pub(super) fn carry_out(
+    order: &Order,
+    quiet: bool,
+    machine: Option<&MachineArgs>,
+) -> Result<ExitCode, CliError> {
+    let interrupt = signals::watch()?;
+    let mut timings = Timings::default();
+    let mut line = ProgressLine::before_a_command(quiet);
+    let observer = Observer {
+        interrupt: &interrupt,
+        on_event: &mut |event| {
+            if let Event::Import(progress) = event {
+                line.show(progress);
+            }
+        },
+        timings: &mut timings,
+    };
+    let status = order.carry_out(Output::Ours, observer);
+    drop(line);
+    if let Some(machine) = machine {
+        machine.print(&timings);
+    }
+    Ok(signals::exit_code(status?))
+}

@@ -1,0 +1,35 @@
+//! What the process of a bottle in the background printed.
+//!
+//! ```text
+//! process ─► guest agent ─► launcher ─► OutputLog ─► output.log       at most 16 MiB, then it becomes
+//!                                            │       output.log.old   (the one before that is gone)
+//!                                            └─► a notice to each follower, on the control socket
+//! ```
+//!
+//! The files are in the log format of CRI ([`entry`]), so that other tools can read them. [`writer`] writes them; [`reader`]
+//! reads what is there, and goes on where it was when there is more.
+
+mod entry;
+mod reader;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+pub use entry::{Entry, Stream};
+pub use reader::LogReader;
+pub(crate) use writer::OutputLog;
+
+pub use crate::vm::log_file::without_controls;
+
+/// Where a bottle's output is logged.
+pub fn output_log(bottle: &Path) -> PathBuf {
+    bottle.join("output.log")
+}
+
+/// The logs of a bottle's VM, those that come first in time first: what libkrun printed, and what the guest's kernel and init
+/// did. A guest can write anything into them; [`without_controls`] makes them fit to be seen.
+pub fn vm_logs(bottle: &Path) -> Vec<PathBuf> {
+    use crate::vm::{config, log_file};
+    let logs = [config::vmm_log(bottle), config::console_log(bottle)];
+    logs.into_iter().flat_map(|log| [log_file::old(&log), log]).filter(|log| log.exists()).collect()
+}
