@@ -20,8 +20,9 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// How long a VMM may outlive a `bottle` that was killed.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(15);
 
-/// What every VMM has on its command line.
+/// What every VMM has on its command line, and every launcher in the background.
 const VMM_VERB: &str = "__bottle-vmm";
+const LAUNCHER_VERB: &str = "__bottle-launcher";
 
 /// A file that `cargo xtask test` names.
 fn named(variable: &str) -> PathBuf {
@@ -309,6 +310,7 @@ impl Ended {
     #[track_caller]
     pub(crate) fn nothing_left(&self) {
         assert_eq!(vmm_processes(), Vec::<u32>::new(), "a VMM is left: {}", self.quoted());
+        assert_eq!(launchers(), Vec::<u32>::new(), "a launcher is left: {}", self.quoted());
         assert_eq!(bottles(self.state.path()), Vec::<String>::new(), "state is left: {}", self.quoted());
         assert_eq!(docker::leftovers(), Vec::<String>::new(), "docker has something left: {}", self.quoted());
     }
@@ -339,23 +341,35 @@ pub(crate) fn bottles(state: &Path) -> Vec<String> {
 
 /// The VMMs that run.
 pub(crate) fn vmm_processes() -> Vec<u32> {
-    let is_vmm = |pid: &u32| {
+    processes(VMM_VERB)
+}
+
+/// The launchers that run in the background.
+pub(crate) fn launchers() -> Vec<u32> {
+    processes(LAUNCHER_VERB)
+}
+
+/// The processes with this word on their command line.
+fn processes(verb: &str) -> Vec<u32> {
+    let has_verb = |pid: &u32| {
         std::fs::read(format!("/proc/{pid}/cmdline"))
-            .is_ok_and(|line| line.windows(VMM_VERB.len()).any(|words| words == VMM_VERB.as_bytes()))
+            .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == verb.as_bytes()))
     };
     let processes = std::fs::read_dir("/proc").unwrap();
-    processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).filter(is_vmm).collect()
+    processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).filter(has_verb).collect()
 }
 
 /// Waits until the VMMs have followed their parents.
 pub(crate) fn until_no_vmm() {
+    until("the VMMs have followed their parents", || vmm_processes().is_empty());
+}
+
+/// Waits for something that the death of a process brings about.
+#[track_caller]
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + ORPHAN_LIMIT;
-    while !vmm_processes().is_empty() {
-        assert!(
-            Instant::now() < deadline,
-            "a VMM outlives its parent by {ORPHAN_LIMIT:?}: {:?}",
-            vmm_processes()
-        );
+    while !done() {
+        assert!(Instant::now() < deadline, "not within {ORPHAN_LIMIT:?}: {what}: VMMs {:?}", vmm_processes());
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -17,6 +17,7 @@ mod execs;
 mod harness;
 mod host_faults;
 mod leftovers;
+mod life;
 mod listing;
 mod network;
 mod oci_layout;

@@ -50,6 +50,8 @@ const PACKAGES: &[Package] = &[
     plain("kmod"),
     plain("xz-utils"),
     plain("e2fsprogs"),
+    // Looks at the disks of bottles that were killed.
+    plain("qemu-utils"),
     plain("iproute2"),
     // Containers, and the images of tests and demo.
     plain("docker.io"),
