@@ -128,6 +128,27 @@ fn a_server_that_has_said_all_still_hears() {
 }
 
 #[test]
+fn what_a_server_said_before_it_closed_is_there_for_a_slow_reader() {
+    let guest = guest();
+    let sent = noise(400_000);
+    let (port, server) = server({
+        let sent = sent.clone();
+        move |mut stream| {
+            stream.read_to_end(&mut Vec::new()).unwrap();
+            stream.write_all(&sent).unwrap();
+        }
+    });
+    let mut stream = guest.connect(port);
+    stream.shutdown(Shutdown::Write).unwrap();
+    server.join().unwrap();
+    // The guest's end of the connection is gone by then.
+    thread::sleep(Duration::from_millis(500));
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received == sent, "{} bytes of {}", received.len(), sent.len());
+}
+
+#[test]
 fn a_caller_that_lets_go_ends_a_server_that_goes_on() {
     let guest = guest();
     let (port, server) = server(|mut stream| {

@@ -70,6 +70,8 @@ struct Tunnel {
     ungranted: u32,
     /// Stdin that may be sent.
     credit: u32,
+    /// Nothing comes from the guest any more, and nothing goes there. What came before is still the caller's.
+    guest_gone: bool,
     /// The caller will send no more, and the guest knows.
     caller_ended: bool,
     /// The server will send no more.
@@ -90,6 +92,7 @@ impl Tunnel {
             queue: VecDeque::new(),
             ungranted: 0,
             credit: STDIN_WINDOW_BYTES,
+            guest_gone: false,
             caller_ended: false,
             server_ended: false,
             told_caller: false,
@@ -102,9 +105,10 @@ impl Tunnel {
         // The answer may have come with more behind it.
         self.take_frames()?;
         loop {
-            self.write_guest()?;
+            self.write_guest();
             self.write_caller()?;
-            if self.caller_ended && self.told_caller && self.out.is_empty() {
+            let all_told = self.caller_ended && self.told_caller && self.out.is_empty();
+            if all_told || (self.guest_gone && self.queue.is_empty()) {
                 return Ok(());
             }
             let (guest, caller) = self.poll()?;
@@ -122,14 +126,17 @@ impl Tunnel {
 
     /// What happened at the guest's end, and at the caller's.
     fn poll(&self) -> io::Result<(PollFlags, PollFlags)> {
-        let mut wanted = PollFlags::IN;
-        wanted.set(PollFlags::OUT, !self.out.is_empty());
-        let mut fds = vec![PollFd::from_borrowed_fd(self.guest.as_fd(), wanted)];
+        let mut fds = Vec::with_capacity(2);
+        if !self.guest_gone {
+            let mut wanted = PollFlags::IN;
+            wanted.set(PollFlags::OUT, !self.out.is_empty());
+            fds.push(PollFd::from_borrowed_fd(self.guest.as_fd(), wanted));
+        }
         let mut wanted = PollFlags::empty();
         wanted.set(PollFlags::IN, self.reads_caller());
         wanted.set(PollFlags::OUT, !self.queue.is_empty());
-        // Of one that is gone, a poll would say so without end.
-        if self.gone_until.is_none() || !wanted.is_empty() {
+        // Of one that is gone, a poll would say so without end; where it says the same of one half, of that too.
+        if !wanted.is_empty() || (HANGUP_IS_FINAL && self.gone_until.is_none()) {
             fds.push(PollFd::from_borrowed_fd(self.caller.as_fd(), wanted));
         }
         let timeout = self.gone_until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -140,8 +147,10 @@ impl Tunnel {
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => {
-                let happened = |index: usize| fds.get(index).map_or(PollFlags::empty(), PollFd::revents);
-                Ok((happened(0), happened(1)))
+                let mut happened = fds.iter().map(PollFd::revents);
+                let mut next = || happened.next().unwrap_or(PollFlags::empty());
+                let guest = if self.guest_gone { PollFlags::empty() } else { next() };
+                Ok((guest, next()))
             }
             Err(rustix::io::Errno::INTR) => Ok((PollFlags::empty(), PollFlags::empty())),
             Err(error) => Err(error.into()),
@@ -149,7 +158,7 @@ impl Tunnel {
     }
 
     fn reads_caller(&self) -> bool {
-        !self.caller_ended && self.credit > 0 && self.out.len() < DATA_LIMIT_BYTES
+        !self.caller_ended && !self.guest_gone && self.credit > 0 && self.out.len() < DATA_LIMIT_BYTES
     }
 
     fn caller_is_gone(&mut self) {
@@ -183,16 +192,16 @@ impl Tunnel {
         self.put(&ClientFrame::StdinEof)
     }
 
-    fn write_guest(&mut self) -> io::Result<()> {
+    fn write_guest(&mut self) {
         while !self.out.is_empty() {
             match self.guest.write(self.out.as_slices().0) {
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                // It may have said more before, which is still to be read.
+                Err(_) => self.out.clear(),
             }
         }
-        Ok(())
     }
 
     fn write_caller(&mut self) -> io::Result<()> {
@@ -210,7 +219,7 @@ impl Tunnel {
         if self.ungranted >= GRANT_BYTES {
             let bytes = std::mem::take(&mut self.ungranted);
             self.put(&ClientFrame::OutputCredit(bytes))?;
-            self.write_guest()?;
+            self.write_guest();
         }
         if self.server_ended && self.queue.is_empty() && !self.told_caller {
             self.told_caller = true;
@@ -222,13 +231,15 @@ impl Tunnel {
 
     fn read_guest(&mut self, scratch: &mut [u8]) -> io::Result<()> {
         match self.guest.read(scratch) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
+            Ok(count @ 1..) => {
                 self.decoder.push(&scratch[..count]);
                 self.take_frames()
             }
             Err(error) if is_transient(&error) => Ok(()),
-            Err(error) => Err(error),
+            Ok(_) | Err(_) => {
+                self.guest_gone = true;
+                Ok(())
+            }
         }
     }
 
@@ -240,7 +251,10 @@ impl Tunnel {
                     self.credit = self.credit.saturating_add(bytes).min(STDIN_WINDOW_BYTES);
                 }
                 GuestFrame::StreamEof => self.server_ended = true,
-                GuestFrame::Failed(failure) => return Err(io::Error::other(failure)),
+                GuestFrame::Failed(failure) => {
+                    log::debug!("a connection into the guest: {failure}");
+                    self.guest_gone = true;
+                }
                 _ => return Err(io::Error::other("the guest sent what does not belong into a stream")),
             }
         }
