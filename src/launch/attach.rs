@@ -26,11 +26,12 @@ pub enum Attached {
 }
 
 /// Passes everything on until the process ends or is detached. Stdin is passed on if the process was started with one; with
-/// our terminal raw it is read key by key, and `detach` are the keys that detach.
+/// our terminal raw it is read key by key, and `detach` are the keys that detach. Tells when its first output has been passed on.
 pub(super) fn attach(
     mut exec: Exec,
     raw: Option<&RawTerminal>,
     detach: Option<DetachKeys>,
+    on_first_output: impl FnOnce(),
 ) -> Result<Attached, LaunchError> {
     let host = |what| move |source| LaunchError::Host { what, source };
     if let Some(stdin) = exec.take_stdin() {
@@ -47,12 +48,16 @@ pub(super) fn attach(
     }
     let mut stdout = own(io::stdout()).map_err(host("cannot write to stdout"))?;
     let mut stderr = own(io::stderr()).map_err(host("cannot write to stderr"))?;
+    let mut on_first_output = Some(on_first_output);
     loop {
         match exec.next_event()? {
             ExecEvent::Stdout(data) => write(&mut stdout, "stdout", &data)?,
             ExecEvent::Stderr(data) => write(&mut stderr, "stderr", &data)?,
             ExecEvent::Exited(status) => return Ok(Attached::Exited(status)),
             ExecEvent::Detached => return Ok(Attached::Detached),
+        }
+        if let Some(tell) = on_first_output.take() {
+            tell();
         }
     }
 }

@@ -68,6 +68,6 @@ impl Executing {
         if self.size.is_some_and(|size| size != now) {
             self.exec.control().resize(now.rows, now.columns).unwrap_or_default();
         }
-        attach(self.exec, raw.as_ref(), Some(self.detach_keys))
+        attach(self.exec, raw.as_ref(), Some(self.detach_keys), || {})
     }
 }

@@ -47,8 +47,8 @@ pub(super) fn run(
     let vm = booted.map_err(|error| stopped(error.into()))?;
     timings.note_boot(vm.boot());
 
-    let result = timings.measure("command", || {
-        let exec = vm.agent().exec(&request)?;
+    let mut command = timings.begin_command();
+    let result = vm.agent().exec(&request).map_err(LaunchError::from).and_then(|exec| {
         // From the last moment on at which an error goes to a terminal as it is.
         let raw = process.takes_terminal().then(RawTerminal::enter).transpose()?;
         interrupt.aim(Target::Process(exec.control(), vm.killer()));
@@ -60,7 +60,7 @@ pub(super) fn run(
         life.runs()?;
         on_event(Event::Runs { slug: life.slug() });
         match output {
-            Output::Ours => match attach(exec, raw.as_ref(), None)? {
+            Output::Ours => match attach(exec, raw.as_ref(), None, || command.first_output())? {
                 Attached::Exited(status) => Ok(status),
                 Attached::Detached => {
                     Err(AgentError::Detached { what: "the command runs".to_owned() }.into())
@@ -69,6 +69,7 @@ pub(super) fn run(
             Output::Logged => log_output(exec, life.path(), &life.followers()),
         }
     });
+    command.end();
     let result = result.map_err(|error| match error {
         LaunchError::Agent(error) => vm.explain(error).map_or_else(Into::into, Into::into),
         error => error,

@@ -14,12 +14,44 @@ pub struct Step {
 }
 
 /// The steps so far, in the order in which they ended. Steps may run side by side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timings {
+    started: Instant,
     steps: Vec<Step>,
 }
 
+/// A command's time, up to its first output and to its end.
+#[derive(Debug)]
+pub(super) struct CommandTimings<'a> {
+    timings: &'a mut Timings,
+    started: Instant,
+}
+
+impl CommandTimings<'_> {
+    /// It wrote something, for the first time.
+    pub(super) fn first_output(&mut self) {
+        self.timings.note("command: first output", self.started.elapsed());
+        self.timings.note("first output since the start of all", self.timings.started.elapsed());
+    }
+
+    /// It ended, or could not be started.
+    pub(super) fn end(self) {
+        self.timings.note("command", self.started.elapsed());
+    }
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self { started: Instant::now(), steps: Vec::new() }
+    }
+}
+
 impl Timings {
+    /// The command is run now.
+    pub(super) fn begin_command(&mut self) -> CommandTimings<'_> {
+        CommandTimings { timings: self, started: Instant::now() }
+    }
+
     /// Runs a step, and notes how long it took, however it ended.
     pub(super) fn measure<T>(&mut self, name: &'static str, step: impl FnOnce() -> T) -> T {
         let start = Instant::now();
