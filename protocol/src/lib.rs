@@ -32,6 +32,8 @@
 //! guest → host, on READY_PORT
 //!   0x91 Ready         the agent listens        postcard, at most 64 KiB
 //!   0x92 BootFailed    and powers off           UTF-8, at most 64 KiB
+//! host → guest, on READY_PORT
+//!   no greeting and no frame: what time it is, nanoseconds since 1970, u64 LE
 //! guest → host, of a connection to a server in the guest
 //!   0xa1 Connected     answer to Connect        empty
 //!   0xa2 StreamEof     no Stdout after it       empty

@@ -1,8 +1,9 @@
-//! The guest's clock is the host's: at the boot by the guest's configuration, and from then on by this thread of the VMM.
+//! The guest's clock is the host's: roughly by the guest's configuration, exactly by the answer to its report that it is up,
+//! and from then on by this thread of the VMM.
 //!
 //! A guest that counts its processor's ticks by itself does not notice that the host slept, or that somebody set the host's
-//! clock. So whenever the host's clock jumps, for which waking up counts, the guest is told the time; and every now and then,
-//! since no two clocks go alike.
+//! clock. So whenever the host's clock jumps, for which waking up counts, the guest is told the time; also when this process
+//! finds that it stood still itself; and every now and then, since no two clocks go alike.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +13,12 @@ use super::sys::ClockWatch;
 
 /// Even a bad clock is not wrong by a tenth of a second, which is what the guest leaves alone, after so long.
 const PERIOD: Duration = Duration::from_secs(600);
+
+/// So often this process looks whether it stood still: stopped, or frozen with its container.
+const TICK: Duration = Duration::from_secs(10);
+
+/// A tick that comes so much too late was not late for want of a processor.
+const STOOD_STILL: Duration = Duration::from_secs(2);
 
 /// A guest that took longer to answer was told a time that was over.
 const PROMPT: Duration = Duration::from_millis(500);
@@ -23,13 +30,21 @@ const TRIES: u32 = 5;
 pub(super) fn keep_right(agent: Agent) -> std::io::Result<()> {
     let Some(mut watch) = ClockWatch::new()? else { return Ok(()) };
     thread::Builder::new().name("clock".to_owned()).stack_size(128 * 1024).spawn(move || {
+        let mut told = Instant::now();
         loop {
-            if let Err(error) = watch.wait(PERIOD) {
-                eprintln!("the guest's clock is left to itself: {error}");
-                return;
-            }
-            if let Err(error) = tell(&agent) {
-                eprintln!("the guest's clock could not be set: {error}");
+            let started = Instant::now();
+            let jumped = match watch.wait(TICK) {
+                Ok(jumped) => jumped,
+                Err(error) => {
+                    eprintln!("the guest's clock is left to itself: {error}");
+                    return;
+                }
+            };
+            if jumped || started.elapsed() > TICK + STOOD_STILL || told.elapsed() > PERIOD {
+                told = Instant::now();
+                if let Err(error) = tell(&agent) {
+                    eprintln!("the guest's clock could not be set: {error}");
+                }
             }
         }
     })?;
@@ -38,12 +53,17 @@ pub(super) fn keep_right(agent: Agent) -> std::io::Result<()> {
 
 fn tell(agent: &Agent) -> Result<(), AgentError> {
     for _ in 0..TRIES {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let asked = Instant::now();
-        agent.set_clock(u64::try_from(now.as_nanos()).unwrap_or_default())?;
+        agent.set_clock(unix_ns())?;
         if asked.elapsed() <= PROMPT {
             break;
         }
     }
     Ok(())
+}
+
+/// What time it is, in nanoseconds since 1970.
+pub(super) fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bottle_protocol::{EnvVar, GuestConfig};
 
 use super::{AllowRule, DiskSize, KernelLibrary};
-use crate::image::ImageConfig;
+use crate::image::Image;
 
 /// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
 const DEFAULT_CPUS: u8 = 2;
@@ -60,6 +60,8 @@ pub struct VmConfig {
     /// A locked file (flock) that the VMM holds open for as long as it lives: who gets the lock knows that the VM is gone,
     /// however it and its parent ended.
     pub lock: Option<Arc<File>>,
+    /// Over whose `base` the disk lies: a lock, nothing else is read from it.
+    pub(super) image: Option<Image>,
 }
 
 impl VmConfig {
@@ -81,15 +83,18 @@ impl VmConfig {
             kernel: None,
             vmm_program: None,
             lock: None,
+            image: None,
         }
     }
 
-    /// Takes over what an image says about its processes: environment, user and working directory.
+    /// Takes over what the disk's image says about its processes: environment, user and working directory. The image can't be
+    /// removed from the store while there is this configuration, or the handle of a VM with it.
     #[must_use]
-    pub fn image(mut self, image: &ImageConfig) -> Self {
-        self.env.clone_from(&image.env);
-        self.user = image.user.clone().unwrap_or_default();
-        self.working_dir = image.working_dir.clone().unwrap_or_default();
+    pub fn image(mut self, image: &Image) -> Self {
+        self.env.clone_from(&image.config.env);
+        self.user = image.config.user.clone().unwrap_or_default();
+        self.working_dir = image.config.working_dir.clone().unwrap_or_default();
+        self.image = Some(image.clone());
         self
     }
 

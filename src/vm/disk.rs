@@ -18,6 +18,7 @@ use super::disk_size::{DiskSize, human};
 
 /// Why an overlay could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiskError {
     /// The base, or the overlay.
     #[error("{action} {}: {source}", path.display())]

@@ -11,6 +11,7 @@ use super::sys;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VmError {
     /// This machine, or this user, can't run VMs.
     #[error("{what}")]

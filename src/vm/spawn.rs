@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::agent::{Agent, AgentError, BootTimings, Ready, accept_ready};
+use super::clock;
 use super::config::{console_log, vmm_log};
 use super::vmm::{STARTED, VERB, VmmConfig, is_asked};
 use super::{KernelLibrary, VmConfig, VmError, find_kernel_library, krun, log_file, sys};
+use crate::image::Image;
 
 /// libkrunfw's kernel does not get to init with less.
 const LEAST_MEMORY_MIB: u32 = 128;
@@ -103,6 +105,8 @@ struct Vmm {
     program: Option<PathBuf>,
     /// It is not ended with the handle.
     detached: bool,
+    /// What its disk lies over stays where it is.
+    _image: Option<Image>,
 }
 
 impl Starting {
@@ -244,8 +248,7 @@ impl VmKiller {
 
 impl Vmm {
     fn spawn(config: &VmConfig, kernel: KernelLibrary) -> Result<Self, VmError> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let guest = config.guest_config(u64::try_from(now.as_nanos()).unwrap_or_default());
+        let guest = config.guest_config(clock::unix_ns());
         let program = config.vmm_program.clone().map_or_else(sys::own_program, Ok);
         let mut command = Command::new(program.map_err(VmError::host("cannot find this program"))?);
         let kernel = match kernel {
@@ -299,6 +302,7 @@ impl Vmm {
             state_dir: config.state_dir.clone(),
             program: config.vmm_program.clone(),
             detached: false,
+            _image: config.image.clone(),
         };
         match sent {
             Ok(()) => Ok(vmm),

@@ -42,15 +42,18 @@ pub fn run() -> ! {
     let mut timings = BootTimings { init_started_ns: nanoseconds_since_boot(), ..BootTimings::default() };
     let message = match boot(&mut timings) {
         Ok((server, listener)) => {
-            report(&ReadyFrame::Ready(Ready {
+            let ready = Ready {
                 agent_version: env!("CARGO_PKG_VERSION").to_owned(),
                 kernel_release: kernel_release(),
                 timings,
-            }));
+            };
+            if let Some(host) = report(&ReadyFrame::Ready(ready)) {
+                clock::take_from(host);
+            }
             format!("cannot take connections any more: {}", server.serve(&listener))
         }
         Err(BootError(message)) => {
-            report(&ReadyFrame::BootFailed(message.clone()));
+            drop(report(&ReadyFrame::BootFailed(message.clone())));
             message
         }
     };
@@ -103,16 +106,16 @@ fn read_config() -> Result<GuestConfig, BootError> {
     named(GuestConfig::decode(&bytes), CONFIG_PATH)
 }
 
-/// Tells the host, which waits for it; without a connection there is only the console.
-fn report(frame: &ReadyFrame) {
+/// Tells the host, which waits for it, and keeps the connection for its answer; without a connection there is only the console.
+fn report(frame: &ReadyFrame) -> Option<OwnedFd> {
     let mut bytes = hello().to_vec();
     let sent = frame.encode(&mut bytes).map_err(|error| error.to_string()).and_then(|()| {
         let socket = sys::vsock_connect(READY_PORT).map_err(|error| error.to_string())?;
-        fs::File::from(socket).write_all(&bytes).map_err(|error| error.to_string())
+        let mut host = fs::File::from(socket);
+        host.write_all(&bytes).map_err(|error| error.to_string())?;
+        Ok(host.into())
     });
-    if let Err(error) = sent {
-        crate::log(&format!("cannot report to the host: {error}"));
-    }
+    sent.inspect_err(|error| crate::log(&format!("cannot report to the host: {error}"))).ok()
 }
 
 fn nanoseconds_since_boot() -> u64 {

@@ -7,6 +7,7 @@ use bottle_protocol::{ExecFailure, FailureKind, ReadError, WireError};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AgentError {
     /// Nothing takes connections for the guest.
     #[error("cannot reach the guest through {}", socket.display())]

@@ -1,15 +1,16 @@
 //! What the guest's init reports, on a connection that it opens to the host's socket for
 //! [`READY_PORT`](bottle_protocol::READY_PORT).
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bottle_protocol::{MessageReader, Ready, ReadyFrame};
 
 use super::AgentError;
+use crate::vm::clock::unix_ns;
 
-/// Reads init's report off an accepted connection: [`AgentError::BootFailed`] if that is what it says.
+/// Reads init's report off an accepted connection: [`AgentError::BootFailed`] if that is what it says. Answers with the time.
 ///
 /// # Errors
 /// When the guest breaks the protocol, goes away, or has not said everything within `limit`.
@@ -18,7 +19,11 @@ pub fn accept_ready(stream: UnixStream, limit: Duration) -> Result<Ready, AgentE
     stream.set_nonblocking(false)?;
     let mut reader = MessageReader::<_, ReadyFrame>::new(Until::within(stream, limit));
     match reader.message().map_err(|error| AgentError::read(error, WHAT))? {
-        Some(ReadyFrame::Ready(ready)) => Ok(ready),
+        Some(ReadyFrame::Ready(ready)) => {
+            // The guest goes on without it.
+            drop(reader.get_mut().stream.write_all(&unix_ns().to_le_bytes()));
+            Ok(ready)
+        }
         Some(ReadyFrame::BootFailed(message)) => Err(AgentError::BootFailed(message)),
         None => Err(AgentError::Lost { what: WHAT.to_owned() }),
     }

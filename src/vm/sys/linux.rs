@@ -90,21 +90,23 @@ impl ClockWatch {
         Ok(Some(Self { timer }))
     }
 
-    /// Waits until the clock jumps, or `period` is over.
-    pub(crate) fn wait(&mut self, period: Duration) -> io::Result<()> {
+    /// Waits until the clock jumps (`true`), or `period` is over.
+    pub(crate) fn wait(&mut self, period: Duration) -> io::Result<bool> {
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
         let mut value = clock_gettime(ClockId::Realtime);
         value.tv_sec = value.tv_sec.saturating_add(i64::try_from(period.as_secs()).unwrap_or(i64::MAX));
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         match timerfd_settime(&self.timer, flags, &Itimerspec { it_interval: never, it_value: value }) {
-            // The timer is set nevertheless; the clock jumped before, after the last wait.
-            Ok(_) | Err(Errno::CANCELED) => {}
+            Ok(_) => {}
+            // It jumped since the last wait.
+            Err(Errno::CANCELED) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
         let mut count = [0; 8];
         loop {
             match rustix::io::read(&self.timer, &mut count) {
-                Ok(_) | Err(Errno::CANCELED) => return Ok(()),
+                Ok(_) => return Ok(false),
+                Err(Errno::CANCELED) => return Ok(true),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -60,8 +60,8 @@ impl ClockWatch {
         Ok(None)
     }
 
-    /// Waits until the clock jumps, or `period` is over.
-    pub(crate) fn wait(&mut self, _period: Duration) -> io::Result<()> {
+    /// Waits until the clock jumps (`true`), or `period` is over.
+    pub(crate) fn wait(&mut self, _period: Duration) -> io::Result<bool> {
         match self.0 {}
     }
 }
