@@ -25,6 +25,7 @@ const SHORTEST_PREFIX: usize = 4;
 
 /// An image in the store, as far as its directory tells.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Stored {
     /// The digest of its config, and in which form it is there.
     pub key: ImageKey,

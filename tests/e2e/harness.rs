@@ -36,6 +36,11 @@ pub(crate) fn bottle() -> PathBuf {
     named("BOTTLE_BIN")
 }
 
+/// One of the library's examples.
+pub(crate) fn example(name: &str) -> PathBuf {
+    named("BOTTLE_EXAMPLES").join(name)
+}
+
 /// The `docker save` archive of a test image.
 pub(crate) fn archive(image: &str) -> PathBuf {
     named(&format!("BOTTLE_TEST_IMAGE_{}", image.to_uppercase().replace('-', "_")))

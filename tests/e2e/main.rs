@@ -1,8 +1,8 @@
 //! The whole thing: `bottle` as a user runs it, real images, real guests, a real docker daemon.
 //!
 //! `cargo xtask test` runs these where KVM works, as root and one at a time, and says where things are:
-//! `BOTTLE_BIN`, and `BOTTLE_TEST_IMAGE_DEBIAN` and so on. One boot takes ten seconds or more in an emulated host, so
-//! each boot is asked many things. After every run of `bottle`, nothing may be left of it.
+//! `BOTTLE_BIN`, `BOTTLE_EXAMPLES`, and `BOTTLE_TEST_IMAGE_DEBIAN` and so on. One boot takes ten seconds or more in an
+//! emulated host, so each boot is asked many things. After every run of `bottle`, nothing may be left of it.
 
 // clippy.toml lets tests do this in functions marked as tests, and not in what those share.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -10,8 +10,11 @@
 mod archives;
 mod bad_input;
 mod bundle;
+mod clock;
+mod connect;
 mod disk;
 mod docker;
+mod examples;
 mod exec;
 mod execs;
 mod harness;
@@ -19,6 +22,7 @@ mod host_faults;
 mod leftovers;
 mod life;
 mod listing;
+mod memory;
 mod network;
 mod oci_layout;
 mod streams;

@@ -34,6 +34,9 @@ enum Verb {
     Bench {
         /// The parts; all of them if none is named
         parts: Vec<bench::Part>,
+        /// How large the file is that is copied in the part `exec`
+        #[arg(long, value_name = "MIB", default_value_t = 1024)]
+        size: u64,
         /// Measure here, with this image and the inits in this directory
         #[arg(long, hide = true, num_args = 2, value_names = ["ARCHIVE", "INITS"])]
         inside: Option<Vec<PathBuf>>,
@@ -115,10 +118,10 @@ pub(crate) fn run() -> Result<ExitCode> {
             let [guest, bundle] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
             demo::run_inside(guest.into(), bundle)
         }
-        Verb::Bench { parts, inside: None } => bench::run(&parts).map(ExitCode::from),
-        Verb::Bench { parts, inside: Some(words) } => {
+        Verb::Bench { parts, size, inside: None } => bench::run(&parts, size).map(ExitCode::from),
+        Verb::Bench { parts, size, inside: Some(words) } => {
             let [archive, inits] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
-            bench::run_inside(&parts, archive, inits)
+            bench::run_inside(&parts, size, archive, inits)
         }
         Verb::Test { long, filters } => test::run(long, &filters).map(ExitCode::from),
         Verb::Fuzz { target, seconds } => fuzz::run(target.as_deref(), seconds).map(ExitCode::from),

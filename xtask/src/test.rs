@@ -87,6 +87,7 @@ fn run_ignored(target: &Target, program: &Path, images: &[Image], filters: &[Str
         kvm.arg("--image").arg(archive);
     }
     kvm.arg("--").arg("env").arg(assignment("BOTTLE_BIN", &release.join("bottle")));
+    kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
     for (recipe, archive) in images {
         let name = recipe.name.to_uppercase().replace('-', "_");
         kvm.arg(assignment(&format!("BOTTLE_TEST_IMAGE_{name}"), archive));

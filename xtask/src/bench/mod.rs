@@ -4,10 +4,12 @@
 //! - [`image`]: imports of large images from each kind of source, against what else can be done with them; on this machine.
 //! - [`start`] (b): a command in a new VM, against the least program that boots the same with plain libkrun ([`plain`]).
 //! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
+//! - [`exec`] (d, e): requests to a VM that runs, and copies of files; against the bare port, docker, and `cat`.
 //!
-//! (b) and (c) run where KVM works, by the hidden option `--inside`.
+//! All but (a) and images run where KVM works, by the hidden option `--inside`.
 
 mod child;
+mod exec;
 mod image;
 mod import;
 mod memory;
@@ -43,12 +45,14 @@ pub(crate) enum Part {
     B,
     /// Memory and disk
     C,
+    /// Requests to a VM that runs, and copies into and out of it
+    Exec,
     /// Imports of large images; takes root
     Image,
 }
 
 /// Runs these parts, all if there is none.
-pub(crate) fn run(parts: &[Part]) -> Result<u8> {
+pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     setup::run(setup::Voice::Changes)?;
     build()?;
@@ -64,19 +68,21 @@ pub(crate) fn run(parts: &[Part]) -> Result<u8> {
     if wanted(Part::A) {
         import::run(&programs, archive)?;
     }
-    if !wanted(Part::B) && !wanted(Part::C) {
+    if ![Part::B, Part::C, Part::Exec].into_iter().any(wanted) {
         return Ok(0);
     }
     let work = tempfile::tempdir().doing("make a temporary directory")?;
     let inits = plain::Inits::build(work.path())?;
     let this = paths::this_program()?;
     let mut command: Vec<OsString> = vec![this.into(), "bench".into()];
-    command
-        .extend([("b", Part::B), ("c", Part::C)].iter().filter(|(_, p)| wanted(*p)).map(|(n, _)| n.into()));
+    let names = [("b", Part::B), ("c", Part::C), ("exec", Part::Exec)];
+    command.extend(names.iter().filter(|(_, part)| wanted(*part)).map(|(name, _)| name.into()));
+    command.extend(["--size".into(), copy_mib.to_string().into()]);
     command.extend(["--inside".into(), archive.into(), inits.directory.into()]);
+    let docker = wanted(Part::Exec);
     kvm::run(kvm::Request {
-        docker: false,
-        images: Vec::new(),
+        docker,
+        images: if docker { vec![archive.clone()] } else { Vec::new() },
         timeout_seconds: LIMIT_SECONDS,
         memory_mib: kvm::MEMORY_MIB,
         cpus: kvm::CPUS,
@@ -87,29 +93,34 @@ pub(crate) fn run(parts: &[Part]) -> Result<u8> {
 }
 
 /// Runs these parts here, where KVM works.
-pub(crate) fn run_inside(parts: &[Part], archive: &Path, inits: &Path) -> Result<ExitCode> {
+pub(crate) fn run_inside(parts: &[Part], copy_mib: u64, archive: &Path, inits: &Path) -> Result<ExitCode> {
     let programs = programs()?;
     let work = tempfile::tempdir().doing("make a temporary directory")?;
     let setting = Setting {
-        bottle: programs.join("bottle"),
+        programs: programs.clone(),
         archive: archive.to_path_buf(),
         plain: plain::Plain::new(&programs, inits, work.path())?,
         work: work.path().to_path_buf(),
     };
-    // It leaves the image in the cache, and a disk for the reference.
-    let memory = memory::measure(&setting)?;
-    if parts.contains(&Part::C) {
-        memory.print();
+    if parts.contains(&Part::B) || parts.contains(&Part::C) {
+        // It leaves the image in the cache, and a disk for the reference.
+        let memory = memory::measure(&setting)?;
+        if parts.contains(&Part::C) {
+            memory.print();
+        }
     }
     if parts.contains(&Part::B) {
         start::run(&setting)?;
+    }
+    if parts.contains(&Part::Exec) {
+        exec::run(&setting, copy_mib)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What is measured inside.
 struct Setting {
-    bottle: PathBuf,
+    programs: PathBuf,
     archive: PathBuf,
     plain: plain::Plain,
     work: PathBuf,
@@ -122,13 +133,35 @@ const CPUS: &str = "1";
 impl Setting {
     /// `bottle vm run … -- COMMAND`.
     fn bottle(&self, command: &[&str]) -> Command {
+        let mut bottle = self.verb(&["vm", "run", "--timings", "--cpus", CPUS, "--memory", MEMORY_MIB]);
+        bottle.arg(self.image()).arg("--").args(command);
+        bottle
+    }
+
+    /// The same, by a name.
+    fn bottle_named(&self, name: &str, command: &[&str]) -> Command {
+        let mut bottle = self.verb(&["vm", "run", "--name", name, "--cpus", CPUS, "--memory", MEMORY_MIB]);
+        bottle.arg(self.image()).arg("--").args(command);
+        bottle
+    }
+
+    /// `bottle WORDS`.
+    fn verb(&self, words: &[&str]) -> Command {
+        let mut bottle = Command::new(self.programs.join("bottle"));
+        self.with_directories(bottle.args(words));
+        bottle
+    }
+
+    /// Tells a program of ours where to put things.
+    fn with_directories<'a>(&self, program: &'a mut Command) -> &'a mut Command {
+        program.env("BOTTLE_STATE_DIR", self.state_dir()).env("BOTTLE_CACHE_DIR", self.work.join("cache"))
+    }
+
+    /// The image, as it is written on a command line.
+    fn image(&self) -> OsString {
         let mut image = OsString::from("docker-archive:");
         image.push(&self.archive);
-        let mut bottle = Command::new(&self.bottle);
-        bottle.args(["vm", "run", "--timings", "--cpus", CPUS, "--memory", MEMORY_MIB]).arg(image).arg("--");
-        bottle.args(command);
-        bottle.env("BOTTLE_STATE_DIR", self.state_dir()).env("BOTTLE_CACHE_DIR", self.work.join("cache"));
-        bottle
+        image
     }
 
     fn state_dir(&self) -> PathBuf {

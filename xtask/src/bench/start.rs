@@ -70,7 +70,7 @@ fn to_first_output(mut command: Command) -> Result<Duration> {
 }
 
 /// The lines of `--timings`: seconds, the unit, a name.
-fn parse(timings: &str) -> Vec<(String, Duration)> {
+pub(super) fn parse(timings: &str) -> Vec<(String, Duration)> {
     let step = |line: &str| {
         let (seconds, name) = line.trim_start().split_once(" s  ")?;
         Some((name.to_owned(), Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?))
