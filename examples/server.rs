@@ -55,7 +55,7 @@ fn until_it_listens(server: &mut Exec) -> Result<(), Box<dyn Error>> {
             ExecEvent::Stdout(data) if data.contains(&b'\n') => return Ok(()),
             ExecEvent::Stdout(_) => {}
             ExecEvent::Stderr(data) => io::stderr().write_all(&data)?,
-            ExecEvent::Exited(status) => return Err(format!("the server ended with {status}").into()),
+            other => return Err(format!("the server did not come to listen: {other:?}").into()),
         }
     }
 }
