@@ -79,11 +79,10 @@ impl Tmux {
         self.until_screen(text, |screen| screen.contains(text));
     }
 
-    /// Waits until the last line on the screen is this, a prompt.
+    /// Waits until the last line on the screen ends in this, a prompt.
     #[track_caller]
     pub(crate) fn until_prompt(&self, prompt: &str) {
-        let is_last = |screen: &str| screen.lines().rfind(|line| !line.is_empty()) == Some(prompt.trim_end());
-        self.until_screen(prompt, is_last);
+        self.until_screen(prompt, |screen| screen.trim_end().ends_with(prompt.trim_end()));
     }
 
     #[track_caller]
