@@ -17,7 +17,7 @@
 //!   [`output`]: a process's output, logged.
 //! - [`terminal`]: our terminal's modes and size; [`sys`]: what differs by OS.
 //! - [`interrupt`]: what Ctrl-C and `bottle stop` hit, at each moment.
-//! - [`control`], [`stop`], [`follow`], [`remove`]: how others speak to a launcher, and what they do when nobody answers.
+//! - [`control`], [`mod@stop`], [`follow`], [`mod@remove`]: how others speak to a launcher, and what they do when nobody answers.
 
 mod attach;
 mod background;

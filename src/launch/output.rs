@@ -41,8 +41,9 @@ pub(super) fn log_output(
             ExecEvent::Stdout(printed) => (Stream::Stdout, printed),
             ExecEvent::Stderr(printed) => (Stream::Stderr, printed),
             ExecEvent::Exited(status) => return Ok(status),
+            // Nobody has asked for that.
             ExecEvent::Detached => {
-                return Err(AgentError::Detached { what: "the command ran".to_owned() }.into());
+                return Err(AgentError::Detached { what: "the command runs".to_owned() }.into());
             }
         };
         // On a full disk the process goes on, and its output is lost: there is nobody to wait for.
