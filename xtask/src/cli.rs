@@ -34,7 +34,7 @@ enum Verb {
     Bench {
         /// The parts; all of them if none is named
         parts: Vec<bench::Part>,
-        /// How large the file is that is copied in the part `exec`
+        /// How large the file is that is copied in the part `exec`; 0: none is
         #[arg(long, value_name = "MIB", default_value_t = 1024)]
         size: u64,
         /// Measure here, with this image and the inits in this directory
