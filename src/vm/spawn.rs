@@ -457,3 +457,24 @@ fn timespec(duration: Duration) -> Timespec {
         tv_nsec: duration.subsec_nanos().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_of_a_boot_add_up_and_a_guest_that_lies_does_no_harm() {
+        let ms = Duration::from_millis;
+        let guest = BootTimings {
+            init_started_ns: 40_000_000,
+            root_mounted_ns: 50_000_000,
+            agent_listening_ns: 55_000_000,
+        };
+        let steps = BootSteps::new(ms(200), ms(30), guest);
+        assert_eq!(steps.vmm + steps.machine + steps.kernel + steps.root + steps.agent, ms(200));
+        assert_eq!((steps.machine, steps.root, steps.agent), (ms(115), ms(10), ms(5)));
+        let liar =
+            BootTimings { init_started_ns: u64::MAX, root_mounted_ns: 0, agent_listening_ns: u64::MAX };
+        assert_eq!(BootSteps::new(ms(200), ms(30), liar).machine, Duration::ZERO);
+    }
+}

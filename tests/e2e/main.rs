@@ -21,6 +21,7 @@ mod harness;
 mod host_faults;
 mod leftovers;
 mod life;
+mod library;
 mod listing;
 mod memory;
 mod network;
