@@ -16,10 +16,11 @@ const PREBUILT: &str = "BOTTLE_GUEST_INIT_PATH";
 
 fn main() -> Result<()> {
     println!("cargo::rerun-if-env-changed={PREBUILT}");
-    for source in
-        ["build.rs", "guest/src", "guest/Cargo.toml", "protocol/src", "protocol/Cargo.toml", "Cargo.toml"]
-    {
-        println!("cargo::rerun-if-changed={source}");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=Cargo.toml");
+    for package in ["guest", "protocol", "transfer"] {
+        println!("cargo::rerun-if-changed={package}/src");
+        println!("cargo::rerun-if-changed={package}/Cargo.toml");
     }
     let init = match env::var_os(PREBUILT) {
         Some(path) => {

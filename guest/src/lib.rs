@@ -3,6 +3,7 @@
 //! - [`boot`] makes the machine usable: mounts, names, loopback, clock.
 //! - [`server`] takes the host's connections, one a request, and a thread for each.
 //! - `exec/` runs a process for one: [`users`](exec) and environment, the fork, and the loop that carries its streams.
+//! - `copy` takes files from the host, and gives it some.
 //! - [`reaper`] is the only one that waits for processes.
 //! - [`power`] ends everything in order.
 //!
@@ -11,6 +12,8 @@
 
 #[cfg(target_os = "linux")]
 pub mod boot;
+#[cfg(target_os = "linux")]
+mod copy;
 #[cfg(target_os = "linux")]
 mod exec;
 #[cfg(target_os = "linux")]

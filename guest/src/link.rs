@@ -132,7 +132,19 @@ impl Link {
         }
     }
 
-    fn wait(&self, deadline: Option<Instant>) -> Result<(), Lost> {
+    /// Sends the last answer, and leaves the connection to the host to close: what it still sends would make the answer
+    /// be thrown away with it.
+    pub(crate) fn end(&mut self, scratch: &mut [u8], deadline: Instant) -> Result<(), Lost> {
+        self.drain(scratch)?;
+        loop {
+            self.wait(Some(deadline))?;
+            self.fill(scratch)?;
+            while self.frame()?.is_some() {}
+        }
+    }
+
+    /// Waits until the socket can be read, or takes what is queued.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<(), Lost> {
         let mut fds = [PollFd::new(&self.socket, self.interest())];
         match poll_until(&mut fds, deadline) {
             Ok(0) | Err(_) => Err(Lost),

@@ -14,10 +14,9 @@ use bottle_protocol::{ClientFrame, EXEC_LIMIT, ExecRequest, GuestConfig, GuestFr
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::boot::clock;
-use crate::exec;
-use crate::forward;
 use crate::link::{Link, Lost};
 use crate::reaper::Reaper;
+use crate::{copy, exec, forward};
 use crate::{power, sys};
 
 /// The host sends its request at once; only one that was stopped in between needs longer.
@@ -88,6 +87,12 @@ impl Server {
             ClientFrame::Request(Request::Info) => {
                 link.put(&GuestFrame::Info(self.info()))?;
                 link.drain(&mut scratch)
+            }
+            ClientFrame::Request(Request::Put(request)) => {
+                copy::put(link, &mut scratch, &request, &self.config)
+            }
+            ClientFrame::Request(Request::Get(request)) => {
+                copy::get(link, &mut scratch, &request, &self.config)
             }
             ClientFrame::Request(Request::Shutdown { grace_ms }) => {
                 // Also if nobody is there any more to be told.

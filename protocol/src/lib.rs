@@ -20,6 +20,9 @@
 //!   0x05 Signal        to the process group     number u32 LE
 //!   0x06 OutputCredit  see below                bytes u32 LE
 //!   0x07 Detach        last frame of an exec    empty
+//!   0x08 Entry         of a copy to the guest   postcard, at most 16 KiB
+//!   0x09 Content       of the entry's file      raw bytes, 1 to 65536
+//!   0x0a End           no Entry after it        empty
 //! guest → host
 //!   0x81 Started                                pid u32 LE
 //!   0x82 Stdout                                 raw bytes, 1 to 65536
@@ -29,6 +32,10 @@
 //!   0x86 Failed        last frame               postcard, at most 64 KiB
 //!   0x87 Info          answer to Info           postcard, at most 64 KiB
 //!   0x88 ShuttingDown  answer to Shutdown       empty
+//!   0x89 Entry         of a copy from the guest postcard, at most 16 KiB
+//!   0x8a Content       of the entry's file      raw bytes, 1 to 65536
+//!   0x8b End           last frame of a Get      empty
+//!   0x8c Copied        last frame of a Put      postcard, at most 64 KiB
 //! guest → host, on READY_PORT
 //!   0x91 Ready         the agent listens        postcard, at most 64 KiB
 //!   0x92 BootFailed    and powers off           UTF-8, at most 64 KiB
@@ -50,9 +57,15 @@
 //! **Connections to servers in the guest** carry what is sent to the server as Stdin and what it sends as Stdout, each
 //! half with an end of its own: StdinEof and StreamEof.
 //!
+//! **Copies** ([`CopyPart`]) have the same two windows: to the guest, that of stdin; from it, that of output. Files are
+//! under way for longer than anything else, and each end of a copy is a disk that may pause: without credit, libkrun's
+//! thread would wait in a write to a host whose disk is busy, and every other connection with it. Entries count as well
+//! ([`CopyPart::cost`]), so that a million empty files are no way around it.
+//!
 //! [`GuestConfig`] is what the guest's init reads when it starts.
 
 mod config;
+mod copy;
 mod frame;
 mod message;
 mod stream;
@@ -60,6 +73,7 @@ mod stream;
 mod tests;
 
 pub use config::{CONFIG_LIMIT_BYTES, ConfigError, GuestConfig, Volume};
+pub use copy::{Copied, CopyPart, Entry, EntryKind, GetRequest, Owner, PutRequest};
 pub use frame::{CONTROL_LIMIT_BYTES, DATA_LIMIT_BYTES, Decoder, HELLO_BYTES, Message, WireError, hello};
 pub use message::{
     BootTimings, ClientFrame, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, GuestFrame, Info,

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_bytes::ByteBuf;
 
+use crate::copy::{Copied, CopyPart, GetRequest, PutRequest};
 use crate::frame::{CONTROL_LIMIT_BYTES, DATA_LIMIT_BYTES, Lengths, Message, WireError, put_frame};
 
 const REQUEST: u8 = 0x01;
@@ -14,6 +15,9 @@ const RESIZE: u8 = 0x04;
 const SIGNAL: u8 = 0x05;
 const OUTPUT_CREDIT: u8 = 0x06;
 const DETACH: u8 = 0x07;
+const PUT_ENTRY: u8 = 0x08;
+const PUT_CONTENT: u8 = 0x09;
+const PUT_END: u8 = 0x0a;
 const STARTED: u8 = 0x81;
 const STDOUT: u8 = 0x82;
 const STDERR: u8 = 0x83;
@@ -22,6 +26,10 @@ const EXITED: u8 = 0x85;
 const FAILED: u8 = 0x86;
 const INFO: u8 = 0x87;
 const SHUTTING_DOWN: u8 = 0x88;
+const GET_ENTRY: u8 = 0x89;
+const GET_CONTENT: u8 = 0x8a;
+const GET_END: u8 = 0x8b;
+const COPIED: u8 = 0x8c;
 const READY: u8 = 0x91;
 const BOOT_FAILED: u8 = 0x92;
 const CONNECTED: u8 = 0xa1;
@@ -30,6 +38,9 @@ const CLOCK_TAKEN: u8 = 0xa3;
 
 /// The most that an answer's postcard payload takes.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024;
+
+/// The most that an entry takes: a path and a link's target, each as long as Linux has them, and some numbers.
+const ENTRY_LIMIT_BYTES: usize = 16 * 1024;
 
 /// Texts inside an answer are cut to this, so that the answer always fits its frame.
 const TEXT_LIMIT_BYTES: usize = 16 * 1024;
@@ -57,6 +68,10 @@ pub enum Request {
         /// Nanoseconds since 1970.
         unix_ns: u64,
     },
+    /// Takes files; [`ClientFrame::Part`]s follow, [`GuestFrame::Copied`] is the answer.
+    Put(PutRequest),
+    /// Gives files; [`GuestFrame::Part`]s are the answer.
+    Get(GetRequest),
 }
 
 /// A process to run in the guest. All strings are bytes, as the guest's kernel has them.
@@ -185,6 +200,8 @@ pub enum FailureKind {
     NoSuchUser,
     /// The working directory cannot be entered.
     BadDirectory,
+    /// Files cannot be copied from there, or to there.
+    CannotCopy,
     /// Anything else, a malformed request or too many processes for instance.
     Other,
     /// Nobody in the guest listens on that port.
@@ -247,6 +264,8 @@ pub enum ClientFrame {
     OutputCredit(u32),
     /// The process is to go on without the host; the guest answers by closing the connection.
     Detach,
+    /// Of a copy to the guest.
+    Part(CopyPart),
 }
 
 /// What the guest answers.
@@ -277,6 +296,10 @@ pub enum GuestFrame {
     StreamEof,
     /// Answer to [`Request::SetClock`].
     ClockTaken,
+    /// Of a copy from the guest.
+    Part(CopyPart),
+    /// All that came was put where it belongs.
+    Copied(Copied),
 }
 
 /// What init reports, once.
@@ -291,6 +314,7 @@ pub enum ReadyFrame {
 const EMPTY: Lengths = Lengths { least: 0, most: 0 };
 const DATA: Lengths = Lengths { least: 1, most: DATA_LIMIT_BYTES };
 const NUMBER: Lengths = Lengths { least: 4, most: 4 };
+const ENTRY: Lengths = Lengths { least: 1, most: ENTRY_LIMIT_BYTES };
 const ANSWER: Lengths = Lengths { least: 0, most: ANSWER_LIMIT_BYTES };
 
 impl Message for ClientFrame {
@@ -300,6 +324,9 @@ impl Message for ClientFrame {
             STDIN => Some(DATA),
             STDIN_EOF | DETACH => Some(EMPTY),
             RESIZE | SIGNAL | OUTPUT_CREDIT => Some(NUMBER),
+            PUT_ENTRY => Some(ENTRY),
+            PUT_CONTENT => Some(DATA),
+            PUT_END => Some(EMPTY),
             _ => None,
         }
     }
@@ -319,6 +346,9 @@ impl Message for ClientFrame {
             SIGNAL => Self::Signal(number(kind, payload)?),
             OUTPUT_CREDIT => Self::OutputCredit(number(kind, payload)?),
             DETACH => Self::Detach,
+            PUT_ENTRY => Self::Part(CopyPart::Entry(from_postcard(kind, payload)?)),
+            PUT_CONTENT => Self::Part(CopyPart::Content(payload.to_vec())),
+            PUT_END => Self::Part(CopyPart::End),
             _ => return Err(WireError::UnknownKind(kind)),
         })
     }
@@ -335,6 +365,11 @@ impl Message for ClientFrame {
             Self::Signal(signal) => put_frame::<Self>(out, SIGNAL, &signal.to_le_bytes()),
             Self::OutputCredit(bytes) => put_frame::<Self>(out, OUTPUT_CREDIT, &bytes.to_le_bytes()),
             Self::Detach => put_frame::<Self>(out, DETACH, &[]),
+            Self::Part(CopyPart::Entry(entry)) => {
+                put_frame::<Self>(out, PUT_ENTRY, &to_postcard(PUT_ENTRY, entry)?)
+            }
+            Self::Part(CopyPart::Content(data)) => put_frame::<Self>(out, PUT_CONTENT, data),
+            Self::Part(CopyPart::End) => put_frame::<Self>(out, PUT_END, &[]),
         }
     }
 }
@@ -347,6 +382,10 @@ impl Message for GuestFrame {
             EXITED => Some(Lengths { least: 5, most: 5 }),
             FAILED | INFO => Some(ANSWER),
             SHUTTING_DOWN | CONNECTED | STREAM_EOF | CLOCK_TAKEN => Some(EMPTY),
+            GET_ENTRY => Some(ENTRY),
+            GET_CONTENT => Some(DATA),
+            GET_END => Some(EMPTY),
+            COPIED => Some(ANSWER),
             _ => None,
         }
     }
@@ -364,6 +403,10 @@ impl Message for GuestFrame {
             CONNECTED => Self::Connected,
             STREAM_EOF => Self::StreamEof,
             CLOCK_TAKEN => Self::ClockTaken,
+            GET_ENTRY => Self::Part(CopyPart::Entry(from_postcard(kind, payload)?)),
+            GET_CONTENT => Self::Part(CopyPart::Content(payload.to_vec())),
+            GET_END => Self::Part(CopyPart::End),
+            COPIED => Self::Copied(from_postcard(kind, payload)?),
             _ => return Err(WireError::UnknownKind(kind)),
         })
     }
@@ -391,6 +434,12 @@ impl Message for GuestFrame {
             Self::Connected => put_frame::<Self>(out, CONNECTED, &[]),
             Self::StreamEof => put_frame::<Self>(out, STREAM_EOF, &[]),
             Self::ClockTaken => put_frame::<Self>(out, CLOCK_TAKEN, &[]),
+            Self::Part(CopyPart::Entry(entry)) => {
+                put_frame::<Self>(out, GET_ENTRY, &to_postcard(GET_ENTRY, entry)?)
+            }
+            Self::Part(CopyPart::Content(data)) => put_frame::<Self>(out, GET_CONTENT, data),
+            Self::Part(CopyPart::End) => put_frame::<Self>(out, GET_END, &[]),
+            Self::Copied(copied) => put_frame::<Self>(out, COPIED, &to_postcard(COPIED, copied)?),
         }
     }
 }

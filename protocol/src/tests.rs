@@ -22,7 +22,30 @@ fn client_frames() -> Vec<ClientFrame> {
         ClientFrame::Signal(15),
         ClientFrame::OutputCredit(u32::MAX),
         ClientFrame::Detach,
+        ClientFrame::Request(Request::Put(PutRequest {
+            path: b"/srv/".to_vec().into(),
+            name: Some(b"\xff".to_vec().into()),
+            must_exist: false,
+            owner: Owner::User(b"node".to_vec().into()),
+        })),
+        ClientFrame::Request(Request::Get(GetRequest { path: b"x".to_vec().into(), follow: true })),
+        ClientFrame::Part(CopyPart::Entry(entry(EntryKind::Symlink { target: b"../a".to_vec().into() }))),
+        ClientFrame::Part(CopyPart::Content(vec![1; DATA_LIMIT_BYTES])),
+        ClientFrame::Part(CopyPart::End),
     ]
+}
+
+/// The longest there is.
+fn entry(kind: EntryKind) -> Entry {
+    Entry {
+        path: vec![b'a'; 4095].into(),
+        kind,
+        mode: 0o7777,
+        uid: u32::MAX,
+        gid: u32::MAX,
+        mtime: i64::MIN,
+        mtime_ns: 999_999_999,
+    }
 }
 
 fn guest_frames() -> Vec<GuestFrame> {
@@ -38,6 +61,10 @@ fn guest_frames() -> Vec<GuestFrame> {
         GuestFrame::Connected,
         GuestFrame::StreamEof,
         GuestFrame::ClockTaken,
+        GuestFrame::Part(CopyPart::Entry(entry(EntryKind::HardLink { target: vec![b'b'; 4095].into() }))),
+        GuestFrame::Part(CopyPart::Content(b"c".to_vec())),
+        GuestFrame::Part(CopyPart::End),
+        GuestFrame::Copied(Copied { entries: 2, bytes: u64::MAX, sockets: 0 }),
     ]
 }
 
@@ -102,9 +129,16 @@ fn greetings_of_others_are_refused() {
 
 #[test]
 fn lengths_are_refused_before_their_payload_comes() {
-    for (kind, length) in
-        [(0x82u8, u32::MAX), (0x82, 65_537), (0x82, 0), (0x86, 65_537), (0x85, 4), (0x88, 1)]
-    {
+    for (kind, length) in [
+        (0x82u8, u32::MAX),
+        (0x82, 65_537),
+        (0x82, 0),
+        (0x86, 65_537),
+        (0x85, 4),
+        (0x88, 1),
+        (0x89, 16_385),
+        (0x8b, 1),
+    ] {
         let bytes = [&hello()[..], &[kind], &length.to_le_bytes()].concat();
         assert!(
             matches!(decode::<GuestFrame>(&[&bytes]), Err(WireError::BadLength { .. })),

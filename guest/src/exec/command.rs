@@ -34,8 +34,7 @@ pub(crate) fn other(message: impl Into<String>) -> ExecFailure {
 
 /// Prepares a request.
 pub(crate) fn prepare(request: &ExecRequest, config: &GuestConfig) -> Result<Command, ExecFailure> {
-    let user = request.user.as_ref().unwrap_or(&config.default_user);
-    let identity = users::resolve(user, &read_database("/etc/passwd"), &read_database("/etc/group"))?;
+    let identity = identity(request.user.as_ref().unwrap_or(&config.default_user))?;
     let env = environment(&[&config.env, &request.env], &identity, &config.hostname, request.tty.is_some())?;
     let cwd = match &request.cwd {
         Some(cwd) => &cwd[..],
@@ -54,6 +53,11 @@ pub(crate) fn prepare(request: &ExecRequest, config: &GuestConfig) -> Result<Com
         .map(|(name, value)| c_string(&[&name, &b"="[..], &value].concat(), "variable"))
         .collect::<Result<_, _>>()?;
     Ok(Command { programs, argv, env, cwd: c_string(cwd, "working directory")?, identity })
+}
+
+/// Who `name|uid[:group|gid]` is, by the guest's own files.
+pub(crate) fn identity(user: &[u8]) -> Result<Identity, ExecFailure> {
+    users::resolve(user, &read_database("/etc/passwd"), &read_database("/etc/group"))
 }
 
 /// An image may be without these files: then there are only numbers.

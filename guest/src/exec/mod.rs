@@ -30,7 +30,7 @@ use crate::link::{Link, Lost, poll_until};
 use crate::reaper::{Child, Reaper};
 use spawn::{Streams, Wanted};
 
-pub(crate) use command::other;
+pub(crate) use command::{identity, other};
 pub(crate) use stdin::Stdin;
 
 /// How long after a process's end output of those that it left behind is still taken: enough for the last lines of
@@ -279,8 +279,8 @@ impl<'a> Session<'a> {
                 self.detached = true;
                 Ok(())
             }
-            ClientFrame::Request(_) => {
-                crate::log("connection dropped: a second request on it");
+            ClientFrame::Request(_) | ClientFrame::Part(_) => {
+                crate::log("connection dropped: a second request on it, or a copy's part");
                 Err(Lost)
             }
         }

@@ -104,7 +104,7 @@ impl Agent {
     }
 
     /// Greets and asks in one go. If the guest does not take it, that shows when its answer is read.
-    fn send(&self, request: &Request) -> Result<UnixStream, AgentError> {
+    pub(super) fn send(&self, request: &Request) -> Result<UnixStream, AgentError> {
         let mut bytes = hello().to_vec();
         ClientFrame::Request(request.clone()).encode(&mut bytes).map_err(AgentError::TooLarge)?;
         let connect_error = |source| AgentError::Connect { socket: self.socket.clone(), source };

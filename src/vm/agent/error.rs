@@ -83,7 +83,7 @@ impl AgentError {
             FailureKind::Refused => {
                 Some("is the server up, and does it listen on 127.0.0.1 or all addresses?")
             }
-            FailureKind::Other => None,
+            FailureKind::CannotCopy | FailureKind::Other => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`Agent`] opens connections and asks ([`client`]).
 //! - [`Exec`] is a process under way: stdin, control and events, each usable from a thread of its own ([`exec`]).
 //! - [`Agent::connect`]'s streams to servers in the guest ([`tunnel`]).
+//! - [`Agent::put`] and [`Agent::get`] copy files ([`copy`]).
 //! - [`accept_ready`] reads what init reports when it has booted ([`ready`]).
 //!
 //! The guest is not trusted: it can answer nonsense, nothing, or without end, and gets an error for the first, a
@@ -11,6 +12,7 @@
 
 mod client;
 mod connect;
+mod copy;
 mod error;
 mod exec;
 mod ready;
@@ -18,10 +20,12 @@ mod tunnel;
 mod window;
 
 pub use bottle_protocol::{
-    BootTimings, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, Info, Ready, TtySize,
+    BootTimings, Copied, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, Info, Ready, TtySize,
 };
+pub use bottle_transfer::TransferError;
 pub use client::Agent;
 pub(crate) use connect::connect;
+pub use copy::{CopyError, CopyOptions, CopyStop};
 pub use error::AgentError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecOutput, ExecStdin};
 pub use ready::accept_ready;
