@@ -4,12 +4,14 @@
 //!   an image. [`here`] and [`background`] are where a launch goes on.
 //! - [`exec`]: one more command in a bottle that runs.
 //! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
+//! - [`cp`] copies files into a bottle and out of it.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
 
 mod background;
 mod check;
+mod cp;
 mod doctor;
 mod end;
 mod exec;
@@ -45,11 +47,11 @@ struct Cli {
 
 #[derive(Debug, Clone, Copy, Args, Serialize, Deserialize)]
 struct Verbosity {
-    /// Say more; twice, even more. RUST_LOG says it module by module.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Say more; twice, even more. RUST_LOG says it module by module. Before the verb: behind it, -v may be a volume.
+    #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Say nothing but errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true)]
     quiet: bool,
 }
 
@@ -64,6 +66,7 @@ enum Verb {
     Rm(end::RmArgs),
     #[command(subcommand)]
     Vm(VmVerb),
+    Cp(cp::CpArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
     Gc(gc::GcArgs),
@@ -97,6 +100,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(args) => args.run(),
         Verb::Resume(args) => args.run(verbosity),
         Verb::Rm(args) => args.run(),
+        Verb::Cp(args) => args.run(quiet),
         Verb::Image(verb) => verb.run(quiet),
         Verb::Gc(args) => args.run(),
         Verb::Doctor(args) => args.run(),

@@ -8,7 +8,7 @@ use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
 use bottle::state::{NoRecord, StateError};
 use bottle::vm::VmError;
-use bottle::vm::agent::{AgentError, FailureKind};
+use bottle::vm::agent::{AgentError, CopyError, FailureKind};
 use clap::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,11 @@ pub(super) enum CliError {
     LauncherDied { status: String },
     #[error("nothing is logged of the bottle {slug}")]
     NoLog { slug: String },
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// Arguments that don't go together.
+    #[error("{what}")]
+    Usage { what: &'static str, hint: &'static str },
     #[error("{what}: {source}")]
     Io {
         what: &'static str,
@@ -110,7 +115,9 @@ fn with_causes(error: &CliError) -> String {
 fn exit_code(error: &CliError) -> (u8, bool) {
     let error = match error {
         CliError::Launch(error) => error,
-        CliError::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe => {
+        CliError::Io { source, .. } | CliError::Copy(CopyError::Output(source))
+            if source.kind() == std::io::ErrorKind::BrokenPipe =>
+        {
             return (SIGPIPE_CODE, true);
         }
         _ => return (LAUNCHER_FAILED, false),
@@ -143,6 +150,8 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::NoLog { .. } => {
             Some("output is logged with -d; without, it goes to where `bottle` was started".to_owned())
         }
+        CliError::Copy(error) => error.hint().map(str::to_owned),
+        CliError::Usage { hint, .. } => Some((*hint).to_owned()),
         CliError::Io { .. } => None,
     }
 }

@@ -262,6 +262,49 @@ impl Drop for Running {
     }
 }
 
+/// A small guest with a shell that is given one command after the other.
+pub(crate) struct Shell {
+    running: Running,
+    stdin: ChildStdin,
+    commands: usize,
+}
+
+impl Shell {
+    pub(crate) fn start(image: &str, options: &[&str]) -> Self {
+        let options = [options, &["-i"]].concat();
+        let mut running = Bottle::vm_run(image, &options, &["sh"]).start();
+        let stdin = running.stdin();
+        let mut shell = Self { running, stdin, commands: 0 };
+        assert_eq!(shell.run("echo up"), "up\n");
+        shell
+    }
+
+    /// Runs it, and returns what it wrote to stdout.
+    pub(crate) fn run(&mut self, script: &str) -> String {
+        let before = self.running.stdout().len();
+        self.commands += 1;
+        let end = format!("-- end of {} --\n", self.commands);
+        self.stdin.write_all(format!("{script}\necho '{}'\n", end.trim_end()).as_bytes()).unwrap();
+        self.running.until(script, |running| running.stdout().ends_with(&end));
+        let mut text = self.running.stdout().split_off(before);
+        text.truncate(text.len() - end.len());
+        text
+    }
+
+    /// Where its state is.
+    pub(crate) fn state(&self) -> &Path {
+        self.running.state()
+    }
+
+    /// Ends it. Nothing is left of it.
+    #[track_caller]
+    pub(crate) fn end(mut self) {
+        self.stdin.write_all(b"exit 0\n").unwrap();
+        drop(self.stdin);
+        self.running.end().expect(0);
+    }
+}
+
 fn shell_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap()
 }
