@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use bottle::launch::Timings;
 use bottle::plan::{Machine, Process};
-use bottle::vm::DiskSize;
+use bottle::vm::{DiskSize, Volume};
 use clap::Args;
 
 /// Of those that run it in a new VM, and of `exec`.
@@ -52,6 +52,9 @@ pub(super) struct MachineArgs {
     /// [default: 16, more for a large image]
     #[arg(long, value_name = "SIZE")]
     disk: Option<DiskSize>,
+    /// Give the guest a directory of this machine, to read only with `:ro`. Any number of times.
+    #[arg(short, long, value_name = "HOST:GUEST[:ro]")]
+    volume: Vec<Volume>,
     /// Print how long each step took.
     #[arg(long)]
     pub(super) timings: bool,
@@ -92,7 +95,12 @@ fn variable(setting: &OsStr) -> Option<(OsString, OsString)> {
 
 impl MachineArgs {
     pub(super) fn machine(&self) -> Machine {
-        Machine { cpus: self.cpus, memory_mib: self.memory, disk_size: self.disk }
+        Machine {
+            cpus: self.cpus,
+            memory_mib: self.memory,
+            disk_size: self.disk,
+            volumes: self.volume.clone(),
+        }
     }
 
     /// On stderr, like all that is not the command's.

@@ -11,9 +11,10 @@ use super::run::{Event, Observer};
 use super::terminal::{self, RawTerminal};
 use super::{Interrupt, LaunchError, Timings};
 use crate::image::Image;
-use crate::plan::Process;
+use crate::plan::{Machine, Process};
+use crate::state;
 use crate::vm::agent::{AgentError, ExitStatus};
-use crate::vm::{AllowRule, Starting, Vm, VmConfig, create_overlay};
+use crate::vm::{AllowRule, Starting, Vm, VmConfig, VmError, Volume, check_volumes, create_overlay};
 
 /// What a process leaves running in a kept bottle has so long to end, a database that writes its pages out for one; then the
 /// disk is written out.
@@ -78,6 +79,13 @@ pub(super) fn run(
     result.map_err(stopped)
 }
 
+/// The volumes as a guest can have them. Refused are those that can't be, and those that would give it what bottles, images
+/// or the guest kernel are in.
+pub(super) fn volumes(machine: &Machine) -> Result<Vec<Volume>, LaunchError> {
+    let walls = [state::state_root()?, state::cache_root()?, state::data_root()?];
+    Ok(check_volumes(&machine.volumes, &walls).map_err(VmError::from)?)
+}
+
 /// The disk, new or as the last run left it, and what the VM is to be.
 fn configure(
     life: &mut Life,
@@ -102,6 +110,7 @@ fn configure(
     config.cpus = machine.cpus.unwrap_or(config.cpus);
     config.memory_mib = machine.memory_mib.unwrap_or(config.memory_mib);
     config.disk_size = machine.disk_size;
+    config.volumes = volumes(&machine)?;
     config.allow = surroundings.allow;
     // What the user set is the bottle's, for each of its processes. Text, as an image's; what is none, only this process gets.
     let text = |text: &OsString| text.to_str().map(str::to_owned);

@@ -47,6 +47,7 @@ pub struct Observer<'a> {
 pub fn launch(plan: &Plan, output: Output, observer: Observer<'_>) -> Result<ExitStatus, LaunchError> {
     // Before anything takes time.
     output.fit(plan.process.clone()).check_terminal()?;
+    guest::volumes(&plan.machine)?;
     let store = Store::open(&state::cache_root()?)?;
     let life = Life::begin(plan, observer.interrupt)?;
     carry_out(life, output, observer, |on_event, interrupt| {

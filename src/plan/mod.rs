@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use serde::{Deserialize, Serialize};
 
 use crate::image::{ImportOptions, Source};
-use crate::vm::{AllowRule, DiskSize};
+use crate::vm::{AllowRule, DiskSize, Volume};
 use text::Text;
 
 /// See the module.
@@ -44,6 +44,9 @@ pub struct Machine {
     pub memory_mib: Option<u32>,
     /// The disk's size; that for which the image is made if not given: 16 GiB, more for a large one.
     pub disk_size: Option<DiskSize>,
+    /// Directories of the host that the guest gets.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
 }
 
 /// The bundle's container.
@@ -139,7 +142,12 @@ mod tests {
             name: Some("one".to_owned()),
             image: "docker-archive:/a/b.tar:name".parse().unwrap(),
             import: ImportOptions::default(),
-            machine: Machine { cpus: Some(2), memory_mib: None, disk_size: Some("40G".parse().unwrap()) },
+            machine: Machine {
+                cpus: Some(2),
+                memory_mib: None,
+                disk_size: Some("40G".parse().unwrap()),
+                volumes: vec!["/srv:/srv:ro".parse().unwrap()],
+            },
             allow: vec!["tcp:127.0.0.16:40123".parse().unwrap()],
             bundle: Some(BundleRequest { image: "proxy".to_owned(), proxy_port: 8888 }),
             process: process.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bottle_protocol::{EnvVar, GuestConfig};
 
+use super::volume::{self, Volume};
 use super::{AllowRule, DiskSize, KernelLibrary};
 use crate::image::Image;
 
@@ -41,6 +42,8 @@ pub struct VmConfig {
     pub memory_mib: u32,
     /// What the guest may connect to. Nothing: there is no network at all, not even the device's support for one.
     pub allow: Vec<AllowRule>,
+    /// Directories of the host that the guest gets.
+    pub volumes: Vec<Volume>,
     /// The environment of every process that is run through the agent.
     pub env: Vec<(String, String)>,
     /// The user of a process that names none, as `USER` of an image has it; root if empty.
@@ -75,6 +78,7 @@ impl VmConfig {
             cpus: DEFAULT_CPUS,
             memory_mib: DEFAULT_MEMORY_MIB,
             allow: Vec::new(),
+            volumes: Vec::new(),
             env: Vec::new(),
             user: String::new(),
             working_dir: String::new(),
@@ -108,8 +112,8 @@ impl VmConfig {
         self.state_dir.join("ready.sock")
     }
 
-    /// What the guest's init reads.
-    pub(super) fn guest_config(&self, wall_clock_unix_ns: u64) -> GuestConfig {
+    /// What the guest's init reads, with the volumes as they were checked.
+    pub(super) fn guest_config(&self, volumes: &[Volume], wall_clock_unix_ns: u64) -> GuestConfig {
         GuestConfig {
             hostname: self.hostname.clone(),
             env: self.env.iter().map(|(name, value)| EnvVar::new(name.as_str(), value.as_str())).collect(),
@@ -117,6 +121,7 @@ impl VmConfig {
             default_cwd: self.working_dir.clone().into_bytes().into(),
             root_bytes: self.disk_size.map(DiskSize::bytes),
             network: !self.allow.is_empty(),
+            volumes: volume::for_guest(volumes),
             wall_clock_unix_ns,
             ..GuestConfig::default()
         }

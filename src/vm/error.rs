@@ -7,7 +7,7 @@ use std::time::Duration;
 use bottle_protocol::{CANNOT_GROW, ConfigError};
 
 use super::agent::AgentError;
-use super::sys;
+use super::{VolumeError, sys};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +55,9 @@ pub enum VmError {
         /// The system's limit.
         limit: usize,
     },
+    /// A directory that can't be given to the guest.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// Something on the host failed.
     #[error("{action}: {source}")]
     Host {
@@ -116,6 +119,7 @@ impl VmError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoVirtualisation { hint, .. } => Some(hint),
+            Self::Volume(error) => error.hint(),
             Self::NoKernel { .. } => Some(sys::KERNEL_HINT),
             Self::BadCpus { .. } => Some("choose another number with --cpus"),
             Self::BadMemory { .. } => Some("choose another size with --memory"),

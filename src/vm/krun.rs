@@ -97,6 +97,15 @@ impl Krun {
         check(answer, "krun_fs_add_overlay_dir").map(drop)
     }
 
+    /// A directory of the host's, under a tag that the guest mounts it by. Read-only means that the device refuses every
+    /// change, whatever the guest's kernel sends.
+    pub(super) fn add_volume(&self, tag: &str, path: &Path, read_only: bool) -> Result<(), KrunError> {
+        let (tag, path) = (CString::new(tag)?, c_path(path)?);
+        // SAFETY: both strings live through the call, which copies them.
+        let answer = unsafe { sys::krun_add_virtiofs3(self.id, tag.as_ptr(), path.as_ptr(), 0, read_only) };
+        check(answer, "krun_add_virtiofs3").map(drop)
+    }
+
     /// A file in the virtual root. libkrun reads `content` as long as the VM lives.
     pub(super) fn add_root_file(
         &self,

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`config`]: what was asked for; [`allow`]: one rule of what the guest may connect to.
+//! - [`volume`]: directories of the host that the guest gets.
 //! - [`disk`]: the qcow2 overlay that the guest writes to.
 //! - [`spawn`]: the child process, the wait for the guest, and [`Vm`], the handle.
 //! - [`vmm`]: what the child does, [`clock`] among it; [`krun`]: libkrun's calls, each one once.
@@ -44,6 +45,7 @@ pub(crate) mod log_file;
 mod spawn;
 pub(crate) mod sys;
 mod vmm;
+mod volume;
 
 pub use allow::{AllowRule, BadRule};
 pub use config::VmConfig;
@@ -53,6 +55,7 @@ pub use error::VmError;
 pub use kernel::{KernelLibrary, find_kernel_library};
 pub use spawn::{BootSteps, Starting, Vm, VmKiller};
 pub use vmm::become_vmm_if_asked;
+pub use volume::{Volume, VolumeError, check_volumes};
 
 /// Can this process start a VM at all? What only a boot can tell is not looked at.
 ///

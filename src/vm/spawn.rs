@@ -14,7 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::agent::{Agent, AgentError, BootTimings, Ready, accept_ready};
 use super::clock;
 use super::config::{console_log, vmm_log};
-use super::vmm::{STARTED, VERB, VmmConfig, is_asked};
+use super::vmm::{STARTED, VERB, VmmConfig, VmmVolume, is_asked};
+use super::volume::{self, Volume, check_volumes};
 use super::{KernelLibrary, VmConfig, VmError, find_kernel_library, krun, log_file, sys};
 use crate::image::Image;
 
@@ -116,12 +117,13 @@ impl Starting {
     /// When this machine can't run the VM, or the child can't be started.
     pub fn spawn(config: &VmConfig) -> Result<Self, VmError> {
         let kernel = check(config)?;
+        let volumes = check_volumes(&config.volumes, &walls(config, &kernel))?;
         let ready_path = config.ready_socket();
         let ready = UnixListener::bind(&ready_path)
             .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
             .map_err(VmError::host(format!("cannot listen on {}", ready_path.display())))?;
         let started = Instant::now();
-        let vmm = Vmm::spawn(config, kernel)?;
+        let vmm = Vmm::spawn(config, kernel, &volumes)?;
         Ok(Self {
             vmm,
             ready,
@@ -247,8 +249,8 @@ impl VmKiller {
 }
 
 impl Vmm {
-    fn spawn(config: &VmConfig, kernel: KernelLibrary) -> Result<Self, VmError> {
-        let guest = config.guest_config(clock::unix_ns());
+    fn spawn(config: &VmConfig, kernel: KernelLibrary, volumes: &[Volume]) -> Result<Self, VmError> {
+        let guest = config.guest_config(volumes, clock::unix_ns());
         let program = config.vmm_program.clone().map_or_else(sys::own_program, Ok);
         let mut command = Command::new(program.map_err(VmError::host("cannot find this program"))?);
         let kernel = match kernel {
@@ -267,6 +269,7 @@ impl Vmm {
             cpus: config.cpus,
             memory_mib: config.memory_mib,
             allow: config.allow.iter().map(ToString::to_string).collect(),
+            volumes: volumes.iter().enumerate().map(vmm_volume).collect(),
             guest: guest.encode()?,
             detached: config.detached,
             lock: config.lock.as_ref().map(AsRawFd::as_raw_fd),
@@ -441,6 +444,20 @@ fn check(config: &VmConfig) -> Result<KernelLibrary, VmError> {
     }
     sys::check_virtualisation()?;
     config.kernel.clone().map_or_else(find_kernel_library, Ok)
+}
+
+/// What the VM is made of, and no guest may write to.
+fn walls(config: &VmConfig, kernel: &KernelLibrary) -> Vec<PathBuf> {
+    let kernel = match kernel {
+        KernelLibrary::File(path) => Some(path.clone()),
+        KernelLibrary::System => None,
+    };
+    [config.state_dir.clone(), config.disk.clone()].into_iter().chain(kernel).collect()
+}
+
+fn vmm_volume((number, volume): (usize, &Volume)) -> VmmVolume {
+    let host = volume.host().to_owned();
+    VmmVolume { tag: volume::tag(number), host, read_only: volume.read_only() }
 }
 
 fn check_socket_path(path: &Path) -> Result<(), VmError> {

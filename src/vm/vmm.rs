@@ -51,11 +51,20 @@ pub(super) struct VmmConfig {
     pub(super) cpus: u8,
     pub(super) memory_mib: u32,
     pub(super) allow: Vec<String>,
+    pub(super) volumes: Vec<VmmVolume>,
     /// Encoded, as the guest reads it.
     pub(super) guest: Vec<u8>,
     pub(super) detached: bool,
     /// A descriptor that the child was given, to hold.
     pub(super) lock: Option<RawFd>,
+}
+
+/// A directory of the host's, links resolved.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct VmmVolume {
+    pub(super) tag: String,
+    pub(super) host: PathBuf,
+    pub(super) read_only: bool,
 }
 
 impl VmmConfig {
@@ -138,6 +147,9 @@ fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
     krun.add_root_file(CONFIG_PATH, config.guest.clone().leak(), 0o600)?;
     for dir in ["/dev", "/proc", "/sys", "/newroot"] {
         krun.add_root_dir(dir)?;
+    }
+    for volume in &config.volumes {
+        krun.add_volume(&volume.tag, &volume.host, volume.read_only)?;
     }
     krun.add_qcow2_disk("root", &config.disk)?;
     if config.allow.is_empty() {
@@ -245,6 +257,7 @@ mod tests {
             cpus: 1,
             memory_mib: 512,
             allow: vec!["tcp:127.0.0.16/32:1".to_owned()],
+            volumes: Vec::new(),
             guest: vec![1, 2, 3],
             detached: false,
             lock: None,

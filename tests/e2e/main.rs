@@ -33,3 +33,4 @@ mod tmux;
 mod tree;
 mod users;
 mod vm_run;
+mod volumes;
