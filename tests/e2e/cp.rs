@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::harness::{Bottle, Ended, Shell};
 
 /// Larger than all windows and buffers on the way, and no multiple of anything.
-const LARGE_BYTES: usize = 40_000_003;
+const LARGE_BYTES: usize = 4_000_003;
 
 /// `bottle cp ARGS`, beside the VM of `shell`.
 fn cp(shell: &Shell, args: &[&str]) -> Bottle {
@@ -55,7 +55,7 @@ fn files_go_into_a_running_bottle_and_come_out() {
     let look = "cd /work/in; stat -c '%n %U:%G %h' small second sub sub/large link; readlink link; wc -c < sub/large; \
                 touch sub/mine && echo writable";
     let expected = "small node:node 2\nsecond node:node 2\nsub node:node 2\nsub/large node:node 1\nlink node:node 1\n\
-                    sub/large\n40000003\nwritable\n";
+                    sub/large\n4000003\nwritable\n";
     assert_eq!(shell.run(look), expected);
     done(cp(&shell, &["--chown", "root:daemon", str_of(&at("tree/small")), "cp:/tmp/"]).run());
     assert_eq!(shell.run("stat -c %U:%G /tmp/small"), "root:daemon\n");
