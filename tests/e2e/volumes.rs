@@ -44,7 +44,7 @@ fn a_guest_reads_and_writes_what_it_was_given_and_nothing_else() {
     let inner = host.volume("ro", "/srv/rw/inner:ro");
     let mut shell = Shell::start("debian", &["-v", &inner, "-v", &rw, "--volume", &ro]);
     assert_eq!(shell.run("cat /srv/rw/file /srv/ro/file /srv/rw/inner/file"), "from the host\n".repeat(3));
-    assert_eq!(shell.run("findmnt -no FSTYPE /srv/rw /srv/ro | sort -u"), "virtiofs\n");
+    assert_eq!(shell.run("grep -c ' virtiofs ' /proc/mounts"), "3\n");
 
     // What is written is there, and whose it is.
     assert_eq!(shell.run("echo root > /srv/rw/new; mkdir /srv/rw/d; chmod 777 /srv/rw/d"), "");
@@ -62,7 +62,7 @@ fn a_guest_reads_and_writes_what_it_was_given_and_nothing_else() {
                  (cd $at && sh -c \"$what\") 2>/dev/null && echo \"$at: $what\"; done; done";
     assert_eq!(shell.run(tries), "");
     let remount = "mount -o remount,rw /srv/ro && mount -t virtiofs -o rw volume0 /mnt && cat /mnt/file && \
-                   findmnt -no OPTIONS /srv/ro /mnt | grep -c ^rw; AT=/mnt";
+                   for at in /srv/ro /mnt; do findmnt -no OPTIONS $at; done | grep -c ^rw; AT=/mnt";
     assert_eq!(shell.run(remount), "from the host\n2\n");
     assert_eq!(shell.run(tries), "");
     assert_eq!(fs::read(host.at("ro/file")).unwrap(), b"from the host\n");
