@@ -43,6 +43,19 @@ fn a_server_is_reached_without_a_network() {
 
 #[test]
 #[ignore = "needs KVM: run cargo xtask test"]
+fn files_are_copied_in_and_what_comes_of_them_out() {
+    let files = tempfile::tempdir().unwrap();
+    let (source, destination) = (files.path().join("source"), files.path().join("counted"));
+    std::fs::create_dir_all(source.join("below")).unwrap();
+    std::fs::write(source.join("below/words"), "three words here\n".repeat(10_000)).unwrap();
+    let [from, to] = [&source, &destination].map(|path| path.to_str().unwrap());
+    let script = "mkdir /out && wc -w < /in/below/words > /out/count && echo counted";
+    assert_eq!(run("copy_files", &[from, to, "sh", "-c", script]), "counted\n");
+    assert_eq!(std::fs::read_to_string(destination.join("count")).unwrap(), "30000\n");
+}
+
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
 fn several_vms_run_at_once() {
     let text = run("many_vms", &["3", "192"]);
     for index in 0..3 {
