@@ -253,6 +253,8 @@ impl Vmm {
         let guest = config.guest_config(volumes, clock::unix_ns());
         let program = config.vmm_program.clone().map_or_else(sys::own_program, Ok);
         let mut command = Command::new(program.map_err(VmError::host("cannot find this program"))?);
+        // Nothing of the environment, which is where people keep tokens, gets into the process that a guest attacks first.
+        command.env_clear();
         let kernel = match kernel {
             KernelLibrary::File(path) => {
                 path.parent().into_iter().for_each(|dir| sys::add_loader_path(&mut command, dir));
@@ -280,7 +282,7 @@ impl Vmm {
         let log_path = vmm_log(&config.state_dir);
         let log = log_file::open(&log_path)
             .map_err(VmError::host(format!("cannot write {}", log_path.display())))?;
-        // Nothing of the environment, which is where people keep tokens, gets into the process that a guest attacks first.
+        // But where its libraries are.
         let loader_path = std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH", path));
         let mut child = command
             .arg(VERB)
