@@ -35,7 +35,8 @@ enum Verb {
         /// The parts; all of them if none is named
         parts: Vec<bench::Part>,
         /// How large the file is that is copied in the part `exec`; 0: none is
-        #[arg(long, value_name = "MIB", default_value_t = 1024)]
+        // Three minutes of copies in the emulated host, which moves some 5 MiB a second; where KVM works, 1024 is right.
+        #[arg(long, value_name = "MIB", default_value_t = 64)]
         size: u64,
         /// Measure here, with this image and the inits in this directory
         #[arg(long, hide = true, num_args = 2, value_names = ["ARCHIVE", "INITS"])]
