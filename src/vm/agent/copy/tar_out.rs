@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn records_count_themselves() {
-        assert_eq!(record("path", b"a"), b"10 path=a\n");
+        assert_eq!(record("path", b"a"), b"9 path=a\n");
         assert_eq!(record("path", b"ab"), b"11 path=ab\n");
         for length in 80..1100 {
             let record = record("path", &vec![b'a'; length]);
