@@ -1,6 +1,8 @@
 //! Eight imports of four images at once, half of them killed, over and over: the store stays right, and nothing is leaked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -8,10 +10,12 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bottle::image::ImageId;
 use tempfile::TempDir;
+
+use random::Random;
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
@@ -41,7 +45,7 @@ fn torture(rounds: usize) {
     let mut random = Random::new();
     let (mut killed, mut done) = (0, 0);
     for round in 0..rounds {
-        println!("round {round}, seed {}", random.0);
+        println!("round {round}, {random:?}");
         // All of them are made, or put in the place of one that is damaged.
         match round % 2 {
             0 => cache.empty(),
@@ -163,31 +167,6 @@ impl Cache {
             }
         }
         files
-    }
-}
-
-/// xorshift64: the same seed gives the same round.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        Self(u64::try_from(now.as_nanos() & u128::from(u64::MAX)).unwrap() | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn index(&mut self, len: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(len).unwrap()).unwrap()
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        Duration::from_micros(self.next() % u64::try_from(limit.as_micros()).unwrap().max(1))
     }
 }
 

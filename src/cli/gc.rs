@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bottle::bundle::{self, Docker};
-use bottle::state;
+use bottle::state::{self, StateDir};
 use clap::Args;
 
 use super::report::CliError;
@@ -38,11 +38,13 @@ impl GcArgs {
                 Err(error) => log::warn!("bundles are not looked at: {error}"),
             }
         }
-        for dead in state::dead()? {
-            let slug = dead.slug().to_owned();
-            dead.remove()?;
+        let dead = state::dead()?;
+        for leftover in dead.leftovers {
+            let slug = leftover.slug().to_owned();
+            leftover.remove()?;
             println!("{slug}");
         }
+        dead.kept.iter().try_for_each(StateDir::remove_sockets)?;
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }

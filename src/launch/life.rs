@@ -40,6 +40,10 @@ impl Life {
         if !record.plan.keep {
             return Err(LaunchError::NotKept { slug: slug.to_owned() });
         }
+        if !record.has_run {
+            let why = "its process never ran".to_owned();
+            return Err(LaunchError::NotResumable { slug: slug.to_owned(), why });
+        }
         let before = std::mem::replace(&mut record.status, Status::Starting);
         let life = Self { record, before: Some(before), dir, control };
         life.dir.write(&life.record)?;
@@ -89,6 +93,7 @@ impl Life {
     /// The process runs.
     pub(super) fn runs(&mut self) -> Result<(), LaunchError> {
         self.record.status = Status::Running { since: now() };
+        self.record.has_run = true;
         Ok(self.dir.write(&self.record)?)
     }
 
@@ -111,6 +116,10 @@ impl Life {
         }
         if self.is_resumed() || ran && self.plan().keep {
             self.dir.leave();
+            // The next run would do it, too.
+            if let Err(error) = self.dir.remove_sockets() {
+                log::warn!("{error}");
+            }
         }
     }
 

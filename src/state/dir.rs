@@ -17,7 +17,7 @@ const SLUG_TRIES: u32 = 64;
 /// Where a launcher listens.
 pub(super) const CONTROL_SOCKET: &str = "control.sock";
 
-/// What a run leaves in the directory of a kept bottle, and the next one makes anew.
+/// What a run that crashed leaves in the directory of a kept bottle, and the next one makes anew.
 const SOCKETS: [&str; 3] = [CONTROL_SOCKET, "agent.sock", "ready.sock"];
 
 /// The directory of one bottle, and the lock that says that it lives. Dropping it gives the lock up; a directory that was made
@@ -87,15 +87,7 @@ impl StateDir {
         // Held until the socket listens: who sees that the bottle lives can speak to its launcher.
         let _root_lock = lock::change(&root)?;
         let dir = Self::seize(&root, slug)?;
-        for socket in SOCKETS {
-            let path = dir.path.join(socket);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StateError::io("remove", &path)(error));
-                }
-                _ => {}
-            }
-        }
+        dir.remove_sockets()?;
         let listener = listen(&dir.path)?;
         Ok((dir, listener))
     }
@@ -157,6 +149,22 @@ impl StateDir {
         self.remove_at_drop = false;
     }
 
+    /// Removes the sockets that nobody listens on any more.
+    ///
+    /// # Errors
+    /// The first one.
+    pub fn remove_sockets(&self) -> Result<(), StateError> {
+        for path in SOCKETS.map(|socket| self.path.join(socket)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StateError::io("remove", &path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the directory, and says what went wrong.
     ///
     /// # Errors
@@ -204,26 +212,35 @@ impl Drop for StateDir {
     }
 }
 
-/// The dead bottles that nobody wants to keep: directories whose lock nobody holds, without a record that says to keep them. Each
-/// one comes with its lock taken.
+/// The bottles that do not live.
+#[derive(Debug, Default)]
+pub struct Dead {
+    /// Nobody wants to keep them: they were not to be kept, their process never ran, or nothing is known of them.
+    pub leftovers: Vec<StateDir>,
+    /// Their owner wants them: they can be resumed.
+    pub kept: Vec<StateDir>,
+}
+
+/// The bottles that do not live. Each one comes with its lock taken.
 ///
 /// # Errors
 /// When the directory of all bottles can't be read or locked.
-pub fn dead() -> Result<Vec<StateDir>, StateError> {
+pub fn dead() -> Result<Dead, StateError> {
     let root = state_root()?;
+    let mut found = Dead::default();
     if !root.exists() {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let _root_lock = lock::change(&root)?;
-    let mut found = Vec::new();
     for slug in slugs(&root)? {
         let path = root.join(&slug);
         let Some(lock) = lock::take(&path)? else { continue };
+        let dir = StateDir::new(&root, &slug, lock, false);
         match Record::read(&path) {
-            Ok(record) if record.plan.keep => {}
+            Ok(record) if record.plan.keep && record.has_run => found.kept.push(dir),
             // Whoever wrote it may want to keep it.
             Err(error @ NoRecord::Later { .. }) => log::warn!("{slug} is left alone: {error}"),
-            Ok(_) | Err(NoRecord::Unreadable { .. }) => found.push(StateDir::new(&root, &slug, lock, false)),
+            Ok(_) | Err(NoRecord::Unreadable { .. }) => found.leftovers.push(dir),
         }
     }
     Ok(found)

@@ -37,7 +37,7 @@ mod places;
 mod record;
 mod slug;
 
-pub use dir::{StateDir, dead};
+pub use dir::{Dead, StateDir, dead};
 pub use error::StateError;
 pub use find::{Found, await_free, find, find_running, is_alive, list};
 pub use places::{cache_root, data_root, state_root};

@@ -33,6 +33,8 @@ pub struct Record {
     pub base: Option<Base>,
     /// When the bottle was made, in seconds since 1970.
     pub created: u64,
+    /// Its process has run, in this launch or an earlier one: before that, there is nothing on its disk to keep.
+    pub has_run: bool,
     /// How it stood when this was written.
     pub status: Status,
 }
@@ -110,7 +112,7 @@ struct Version {
 impl Record {
     /// That of a bottle that is just being made.
     pub fn new(plan: Plan) -> Self {
-        Self { version: VERSION, plan, base: None, created: now(), status: Status::Starting }
+        Self { version: VERSION, plan, base: None, created: now(), has_run: false, status: Status::Starting }
     }
 
     /// Reads that of the bottle in this directory.

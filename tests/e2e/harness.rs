@@ -31,6 +31,13 @@ fn named(variable: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{variable} is not set: run cargo xtask test"))
 }
 
+/// A number that `cargo xtask test` names.
+pub(crate) fn number(variable: &str) -> usize {
+    let number =
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run cargo xtask test"));
+    number.parse().unwrap()
+}
+
 /// The program under test.
 pub(crate) fn bottle() -> PathBuf {
     named("BOTTLE_BIN")

@@ -17,6 +17,10 @@ use crate::{
 /// All of the end-to-end tests take some minutes in the emulated host, and several times that on a busy machine.
 const LIMIT_SECONDS: &str = "3600";
 
+/// Of bottles that are killed; half a minute or so each in the emulated host.
+const ROUNDS: &str = "3";
+const LONG_ROUNDS: &str = "30";
+
 /// An integration test with ignored tests: they need more than cargo gives them.
 struct Target {
     name: &'static str,
@@ -66,18 +70,25 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     let targets = TARGETS.iter().flat_map(|target| ["--package", target.package, "--test", target.name]);
     let build = ["test", "--release", "--no-run", "--message-format=json"];
     let messages = command::text(cargo().args(build).args(targets))?;
+    let rounds = if long { LONG_ROUNDS } else { ROUNDS };
     let mut failed = 0;
     for target in &TARGETS {
         let program = executable(&messages, target.name)
             .ok_or_else(|| Error::other(format!("cargo built no integration test {}", target.name)))?;
-        let code = run_ignored(target, &program, &images, filters)?;
+        let code = run_ignored(target, &program, &images, rounds, filters)?;
         failed = if failed == 0 { code } else { failed };
     }
     Ok(failed)
 }
 
 /// Runs a target's ignored tests in a place that has what they need.
-fn run_ignored(target: &Target, program: &Path, images: &[Image], filters: &[String]) -> Result<u8> {
+fn run_ignored(
+    target: &Target,
+    program: &Path,
+    images: &[Image],
+    rounds: &str,
+    filters: &[String],
+) -> Result<u8> {
     println!("\n     Running the ignored tests of {}", target.name);
     let release = program.ancestors().nth(2).unwrap_or(program);
     // Its own process: it changes its network and takes signals.
@@ -87,6 +98,7 @@ fn run_ignored(target: &Target, program: &Path, images: &[Image], filters: &[Str
         kvm.arg("--image").arg(archive);
     }
     kvm.arg("--").arg("env").arg(assignment("BOTTLE_BIN", &release.join("bottle")));
+    kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}"));
     kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
     for (recipe, archive) in images {
         let name = recipe.name.to_uppercase().replace('-', "_");
