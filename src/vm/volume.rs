@@ -1,7 +1,7 @@
 //! Host directories that the guest gets: `HOST:GUEST[:ro]`, by virtiofs.
 //!
 //! The guest works in such a directory as the user that runs the VMM: that is what it is for. It must therefore hold
-//! nothing of which the guest's walls are made, and [`check`] refuses one that does.
+//! nothing of which the guest's walls are made, and [`check_volumes`] refuses one that does.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -73,7 +73,7 @@ fn a_bottle_in_the_background_is_stopped_and_resumed() {
     assert_eq!(home.ok(&["gc"]), "");
 
     assert_eq!(home.ok(&["resume", "-d", "one"]), "one\n");
-    home.until_logged("one", "ready\nrun\nrun\nready\n");
+    home.until_logged("one", "ready\ntrapped\nrun\nrun\nready\n");
     assert_eq!(home.look("one")["status"], "running");
     assert_eq!(home.ok(&["rm", "-f", "one"]), "one\n");
     home.nothing_left();
