@@ -147,8 +147,10 @@ impl Watch {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
+                    // Noted first: the copy may stop at once, and asks what stopped it.
+                    let again = seen.swap(signal, Ordering::SeqCst) != 0;
                     stop.stop();
-                    if !clean || seen.swap(signal, Ordering::SeqCst) != 0 {
+                    if !clean || again {
                         std::process::exit(128 + signal);
                     }
                 }
