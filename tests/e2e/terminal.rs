@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::{down, exec, up};
-use crate::harness::{Bottle, Running, archive, bottle};
+use crate::harness::{Bottle, Running, archive, bottle, until};
 use crate::tmux::Tmux;
 
 #[test]
@@ -83,6 +83,13 @@ impl Seat {
         ended.text().to_owned()
     }
 
+    /// Waits until this command runs in the guest: a key that is pressed earlier is the shell's.
+    #[track_caller]
+    fn until_runs(&self, command: &str) {
+        let script = format!("pgrep -fx '{command}' || true");
+        until(command, || !self.ask(&script).is_empty());
+    }
+
     /// The process that runs below `parent`.
     fn child_of(&self, parent: u32) -> u32 {
         let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
@@ -120,7 +127,8 @@ fn a_person_can_work_at_it() {
     tmux.until("40 120");
 
     // Enter is a carriage return, and a backspace takes a whole character.
-    tmux.line("stty raw; head -c 1 | od -An -tx1; stty sane iutf8");
+    tmux.line("stty raw; echo mode-$((40+2)); head -c 1 | od -An -tx1; stty sane iutf8");
+    tmux.until("mode-42");
     tmux.press(&["Enter"]);
     tmux.until(" 0d");
     tmux.until_prompt("guest$ ");
@@ -137,13 +145,16 @@ fn a_person_can_work_at_it() {
 
     // Ctrl-C is for what runs in the foreground, and so is Ctrl-Z.
     tmux.line("sleep 4321");
+    seat.until_runs("sleep 4321");
     tmux.press(&["C-c"]);
     tmux.until("^C");
     tmux.until_prompt("guest$ ");
     tmux.line("sleep 1234");
+    seat.until_runs("sleep 1234");
     tmux.press(&["C-z"]);
     tmux.until("Stopped");
-    tmux.line("fg");
+    tmux.line("echo again-$((40+2)); fg");
+    tmux.until("\nagain-42\nsleep 1234");
     tmux.press(&["C-c"]);
     tmux.until_prompt("guest$ ");
     tmux.line("jobs; echo alive-$((40+2))");
