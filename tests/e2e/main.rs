@@ -26,6 +26,7 @@ mod library;
 mod life;
 mod listing;
 mod memory;
+mod names;
 mod network;
 mod oci_layout;
 #[path = "../random/mod.rs"]

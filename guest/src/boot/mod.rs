@@ -3,7 +3,7 @@
 //! ```text
 //! virtual root (virtiofs, no host directory behind it): /init.krun /config.krun /dev /proc /sys /newroot
 //!   config read ─► clock ─► /dev/vda mounted on /newroot ─► it becomes the root, the virtual one is let go,
-//!   its file system grown ─► /dev /proc /sys /run ─► volumes ─► names, loopback ─► agent listens ─► host told on READY_PORT
+//!   its file system grown ─► /dev /proc /sys /run ─► names ─► volumes ─► loopback ─► agent listens ─► host told on READY_PORT
 //! ```
 
 pub(crate) mod clock;
@@ -74,12 +74,13 @@ fn boot(timings: &mut BootTimings) -> Result<Booted, BootError> {
     }
     timings.root_mounted_ns = nanoseconds_since_boot();
     mounts::system()?;
+    // Before the volumes, so that no directory of the host's is written to.
+    etc::write(&config.hostname);
     for volume in &config.volumes {
         mounts::volume(volume)?;
     }
     warn(sys::allow_open_files(OPEN_FILES), "limit of open files");
     warn(rustix::system::sethostname(config.hostname.as_bytes()), "hostname");
-    etc::write(&config.hostname);
     etc::make_directory(&config.default_cwd);
     warn(network::loopback(), "loopback interface");
     if config.network {

@@ -66,6 +66,8 @@ const PACKAGES: &[Package] = &[
     unless("openssl", &["openssl", "version"]),
     // A terminal for the tests of terminals.
     plain("tmux"),
+    // Programs with another libc, for the tests of names.
+    plain("musl-tools"),
     // What imports are measured against.
     plain("gzip"),
     plain("pigz"),
