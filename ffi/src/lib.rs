@@ -38,3 +38,9 @@ pub const LIBKRUNFW_FILE: &str = "libkrunfw.5.dylib";
 #[path = "../../vendor/libkrun/files/src/devices/src/virtio/vsock/allowlist.rs"]
 #[rustfmt::skip]
 pub mod allowlist;
+
+/// What libkrun logs of a refusal: here for its unit tests alone.
+#[cfg(test)]
+#[path = "../../vendor/libkrun/files/src/devices/src/virtio/vsock/denials.rs"]
+#[rustfmt::skip]
+mod denials;

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use bottle::launch::Follower;
-use bottle::logs::{Entry, LogReader, Stream, output_log, vm_logs, without_controls};
+use bottle::logs::{Entry, LogReader, Stream, denials, output_log, vm_logs, without_controls};
 use bottle::state::{self, Found};
 use clap::Args;
 
@@ -23,6 +23,13 @@ pub(super) struct LogsArgs {
     /// Instead, what libkrun, the guest's kernel and its init printed.
     #[arg(long, conflicts_with_all = ["follow", "timestamps"])]
     vm: bool,
+    /// Instead, what the guest tried to reach and was refused: when, how and where. Of very many attempts in a second, some are
+    /// only counted.
+    #[arg(long, conflicts_with_all = ["follow", "timestamps", "vm"])]
+    denials: bool,
+    /// The denials as JSON.
+    #[arg(long, requires = "denials")]
+    json: bool,
     /// Only this many lines from the end.
     #[arg(long, value_name = "N")]
     tail: Option<usize>,
@@ -37,7 +44,11 @@ pub(super) struct LogsArgs {
 impl LogsArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let bottle = state::find(&self.slug)?;
-        let printed = if self.vm { self.print_vm(&bottle) } else { self.print_output(&bottle) };
+        let printed = match self {
+            Self { vm: true, .. } => self.print_vm(&bottle),
+            Self { denials: true, .. } => self.print_denials(&bottle),
+            _ => self.print_output(&bottle),
+        };
         match printed {
             Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(CliError::NoLog { slug: self.slug }),
@@ -80,6 +91,18 @@ impl LogsArgs {
         let skipped = self.tail.map_or(0, |most| lines.len().saturating_sub(most));
         let mut out = io::stdout().lock();
         lines[skipped..].iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+
+    fn print_denials(&self, bottle: &Found) -> io::Result<()> {
+        let denials = denials(&bottle.dir)?;
+        let skipped = self.tail.map_or(0, |most| denials.len().saturating_sub(most));
+        let denials = &denials[skipped..];
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, denials)?;
+            return writeln!(out);
+        }
+        denials.iter().try_for_each(|denial| writeln!(out, "{denial}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the process of a bottle in the background printed.
+//! What the process of a bottle in the background printed; and the logs of its VM.
 //!
 //! ```text
 //! process ─► guest agent ─► launcher ─► OutputLog ─► output.log       at most 16 MiB, then it becomes
@@ -13,12 +13,14 @@ mod entry;
 mod reader;
 mod writer;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use entry::{Entry, Stream};
 pub use reader::LogReader;
 pub(crate) use writer::OutputLog;
 
+pub use crate::vm::denial::{Denial, Denied};
 pub use crate::vm::log_file::without_controls;
 
 /// Where a bottle's output is logged.
@@ -32,4 +34,22 @@ pub fn vm_logs(bottle: &Path) -> Vec<PathBuf> {
     use crate::vm::{config, log_file};
     let logs = [config::vmm_log(bottle), config::console_log(bottle)];
     logs.into_iter().flat_map(|log| [log_file::old(&log), log]).filter(|log| log.exists()).collect()
+}
+
+/// What the bottle's guest was refused, the oldest first: as much as is kept, at most 2 MiB of it.
+///
+/// # Errors
+/// When a log that is there can't be read.
+pub fn denials(bottle: &Path) -> io::Result<Vec<Denial>> {
+    use crate::vm::{config, log_file};
+    let log = config::denials_log(bottle);
+    let mut denials = Vec::new();
+    for log in [log_file::old(&log), log] {
+        match std::fs::read_to_string(log) {
+            Ok(text) => denials.extend(text.lines().filter_map(|line| line.parse().ok())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(denials)
 }

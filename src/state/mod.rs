@@ -15,7 +15,8 @@
 //!     ├── output.log              what the process of a bottle in the background printed, see `logs`
 //!     ├── launcher.log            what the launcher of such a bottle has to say
 //!     ├── console.log             what the guest's kernel and init print
-//!     └── vmm.log                 what libkrun prints
+//!     ├── denials.log             what libkrun refused
+//!     └── vmm.log                 what else it prints
 //!
 //! $BOTTLE_CACHE_DIR, or $XDG_CACHE_HOME/bottle, or ~/.cache/bottle
 //! └── images/                     see `image`

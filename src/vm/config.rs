@@ -26,7 +26,8 @@ const DEFAULT_BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 #[non_exhaustive]
 pub struct VmConfig {
     /// A directory of the VM's own, that exists and that only its owner may enter. The sockets `agent.sock` and `ready.sock`
-    /// and the logs `console.log` (what the guest's kernel prints) and `vmm.log` (what libkrun does) go there. The path of a
+    /// and the logs `console.log` (what the guest's kernel prints), `vmm.log` (what libkrun does) and `denials.log` (what it
+    /// refused) go there. The path of a
     /// socket in it must fit into 107 bytes (103 on macOS). Whoever made the directory removes it.
     pub state_dir: PathBuf,
     /// The root disk, a qcow2 image ([`super::create_overlay`]) with an ext4 file system.
@@ -131,6 +132,11 @@ impl VmConfig {
 /// What libkrun prints.
 pub(crate) fn vmm_log(state_dir: &Path) -> PathBuf {
     state_dir.join("vmm.log")
+}
+
+/// What libkrun refused.
+pub(crate) fn denials_log(state_dir: &Path) -> PathBuf {
+    state_dir.join("denials.log")
 }
 
 /// What the guest's kernel and init print.

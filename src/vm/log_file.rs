@@ -48,19 +48,40 @@ impl LogFile {
         self.len_bytes += bytes.len() as u64;
         Ok(())
     }
+}
 
-    /// Writes what comes out of `source` to the log, until its end. When the log can't be written (a full disk), the
-    /// rest is thrown away: whoever writes to the pipe must not be held up by it.
-    pub(super) fn pump(mut self, mut source: impl Read) {
+/// What bytes out of a pipe are logged to.
+pub(super) trait Sink {
+    /// Logs these.
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// There are no more.
+    fn end(&mut self) -> io::Result<()>;
+
+    /// Logs what comes out of `source`, until its end. When a log can't be written (a full disk), the rest is thrown away:
+    /// whoever writes to the pipe must not be held up by it.
+    fn pump(&mut self, mut source: impl Read)
+    where
+        Self: Sized,
+    {
         let mut buffer = [0; 8192];
         loop {
             match source.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(count) => self.append(&buffer[..count]).unwrap_or_default(),
+                Ok(count @ 1..) => self.take(&buffer[..count]).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Ok(0) | Err(_) => return self.end().unwrap_or_default(),
             }
         }
+    }
+}
+
+impl Sink for LogFile {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.append(bytes)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

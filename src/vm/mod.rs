@@ -36,6 +36,7 @@ pub mod agent;
 mod allow;
 mod clock;
 pub(crate) mod config;
+pub(crate) mod denial;
 mod disk;
 mod disk_size;
 mod error;

@@ -4,7 +4,7 @@
 //! stdin    length u32 LE, VmmConfig as JSON ─► then, unless detached, the lifeline: its end is the parent's end,
 //!                                              and so the VMM's
 //! stdout   one byte, STARTED, when libkrun takes over; then held until the end: the parent sees the VMM end by it
-//! stderr   vmm.log
+//! stderr   vmm.log, which libkrun's log goes to as well; but what it refused goes to denials.log
 //! another  the bottle's lock, open until the end
 //! ```
 
@@ -20,9 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::Agent;
 use super::clock;
-use super::config::{console_log, vmm_log};
+use super::config::console_log;
+use super::denial::Sieve;
 use super::krun::{self, Krun, KrunError};
-use super::log_file::LogFile;
+use super::log_file::{LogFile, Sink};
 use super::sys;
 
 /// The hidden verb. Not a word anyone types by accident.
@@ -130,7 +131,7 @@ fn run() -> Result<Infallible, VmmError> {
     if let Some(kernel) = &config.kernel {
         sys::load_for_good(kernel).map_err(|error| VmmError::Io("the guest kernel", error))?;
     }
-    let (log, log_end) = bounded_log(&vmm_log(&config.state_dir))?;
+    let (log, log_end) = pumped(Sieve::open(&config.state_dir))?;
     krun::init_log(log.into())?;
     let Err(error) = start(&config);
     // The log's thread may still have libkrun's own words about it in hand. They end here.
@@ -160,7 +161,7 @@ fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
     krun.add_vsock_port(AGENT_PORT, &config.agent_socket, true)?;
     krun.add_vsock_port(READY_PORT, &config.ready_socket, false)?;
     let null = || File::open("/dev/null").map(OwnedFd::from).map_err(|e| VmmError::Io("/dev/null", e));
-    let (console, _) = bounded_log(&console_log(&config.state_dir))?;
+    let (console, _) = pumped(LogFile::append_to(&console_log(&config.state_dir)))?;
     let again = console.try_clone().map_err(|error| VmmError::Io("the console", error))?;
     krun.add_console(null()?, console.into(), again.into())?;
     clock::keep_right(Agent::new(&config.agent_socket)).map_err(|error| VmmError::Io("a thread", error))?;
@@ -169,9 +170,9 @@ fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
     Ok(krun.start_enter()?)
 }
 
-/// A pipe into a log file that ends at a limit, and the way to wait for its last line.
-fn bounded_log(path: &std::path::Path) -> Result<(io::PipeWriter, LogEnd), VmmError> {
-    let log = LogFile::append_to(path).map_err(|error| VmmError::Io("a log file", error))?;
+/// A pipe into a log that ends at a limit, and the way to wait for its last line.
+fn pumped(log: io::Result<impl Sink + Send + 'static>) -> Result<(io::PipeWriter, LogEnd), VmmError> {
+    let mut log = log.map_err(|error| VmmError::Io("a log file", error))?;
     let (reader, writer) = io::pipe().map_err(|error| VmmError::Io("a pipe", error))?;
     let end = writer.try_clone().map_err(|error| VmmError::Io("a pipe", error))?;
     let thread = thread::Builder::new()
@@ -181,7 +182,7 @@ fn bounded_log(path: &std::path::Path) -> Result<(io::PipeWriter, LogEnd), VmmEr
     Ok((writer, LogEnd { writer: end, thread }))
 }
 
-/// See [`bounded_log`].
+/// See [`pumped`].
 struct LogEnd {
     writer: io::PipeWriter,
     thread: thread::JoinHandle<()>,
@@ -279,7 +280,7 @@ mod tests {
     fn a_log_ends_with_all_that_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("vmm.log");
-        let (mut writer, end) = bounded_log(&path).unwrap();
+        let (mut writer, end) = pumped(LogFile::append_to(&path)).unwrap();
         writer.write_all(b"the last words").unwrap();
         end.finish();
         assert_eq!(std::fs::read(&path).unwrap(), b"the last words");
