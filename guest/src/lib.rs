@@ -5,6 +5,7 @@
 //! - `exec/` runs a process for one: [`users`](exec) and environment, the fork, and the loop that carries its streams.
 //! - `copy` takes files from the host, and gives it some.
 //! - [`reaper`] is the only one that waits for processes.
+//! - [`probe`] is another program in the same file: it tries to get out of the guest.
 //! - [`power`] ends everything in order.
 //!
 //! Nothing here may end the process: a kernel whose process 1 is gone panics. What fails is reported and, if the
@@ -22,6 +23,8 @@ mod forward;
 mod link;
 #[cfg(target_os = "linux")]
 pub mod power;
+#[cfg(target_os = "linux")]
+pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod reaper;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,6 @@
 //! Process 1 of the guest. Started otherwise, `bottle-guest serve SOCKET` answers the same protocol on a UNIX
-//! socket, for tests and for trying things out on any Linux machine.
+//! socket, for tests and for trying things out on any Linux machine; `bottle-guest probe` is what `bottle probe` runs in a
+//! guest.
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -12,6 +13,12 @@ fn main() {
             if let Err(error) = bottle_guest::server::serve_unix(socket.as_ref(), arguments.next().as_deref())
             {
                 bottle_guest::log(&error);
+                std::process::exit(1);
+            }
+        }
+        (Some(verb), None) if verb == "probe" => {
+            if let Err(error) = bottle_guest::probe::run() {
+                bottle_guest::log(&format!("probe: {error}"));
                 std::process::exit(1);
             }
         }

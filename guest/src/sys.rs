@@ -78,8 +78,13 @@ pub(crate) fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
 
 /// A connection to the host's `port`.
 pub(crate) fn vsock_connect(port: u32) -> io::Result<OwnedFd> {
+    vsock_connect_to(libc::VMADDR_CID_HOST, port)
+}
+
+/// A connection to the `port` of a context.
+pub(crate) fn vsock_connect_to(cid: u32, port: u32) -> io::Result<OwnedFd> {
     let socket = vsock_socket(libc::SOCK_STREAM)?;
-    let address = vsock_address(libc::VMADDR_CID_HOST, port);
+    let address = vsock_address(cid, port);
     // SAFETY: the address lives through the call, and its length is its own.
     check(unsafe {
         libc::connect(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32)
@@ -92,6 +97,47 @@ pub(crate) fn vsock_datagrams(port: u32) -> io::Result<OwnedFd> {
     let socket = vsock_socket(libc::SOCK_DGRAM)?;
     vsock_bind(&socket, port)?;
     Ok(socket)
+}
+
+/// The port that a socket has.
+pub(crate) fn vsock_port(socket: &OwnedFd) -> io::Result<u32> {
+    let mut address = vsock_address(0, 0);
+    let mut len = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address lives through the call, which writes no more than its length.
+    check(unsafe { libc::getsockname(socket.as_raw_fd(), (&raw mut address).cast(), &raw mut len) })?;
+    Ok(address.svm_port)
+}
+
+/// Sends a datagram to the host's `port`.
+pub(crate) fn vsock_send_to(socket: &OwnedFd, port: u32, datagram: &[u8]) -> io::Result<()> {
+    let address = vsock_address(libc::VMADDR_CID_HOST, port);
+    // SAFETY: datagram and address live through the call, and their lengths are their own.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            datagram.as_ptr().cast(),
+            datagram.len(),
+            0,
+            (&raw const address).cast(),
+            size_of_val(&address) as u32,
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives up root's rights, for the calling thread alone: what libc's functions of these names do to all threads.
+pub(crate) fn become_user_on_this_thread(uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (libc::c_long::from(uid), libc::c_long::from(gid));
+    let none: *const libc::gid_t = std::ptr::null();
+    // SAFETY: no memory is involved but a list of no groups.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, none),
+            libc::syscall(libc::SYS_setresgid, gid, gid, gid),
+            libc::syscall(libc::SYS_setresuid, uid, uid, uid),
+        ]
+    };
+    if results == [0; 3] { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn vsock_socket(kind: c_int) -> io::Result<OwnedFd> {

@@ -62,12 +62,14 @@
 //! thread would wait in a write to a host whose disk is busy, and every other connection with it. Entries count as well
 //! ([`CopyPart::cost`]), so that a million empty files are no way around it.
 //!
-//! [`GuestConfig`] is what the guest's init reads when it starts.
+//! [`GuestConfig`] is what the guest's init reads when it starts. [`probe`] is not part of all this: it is what a process
+//! in the guest and its host say to each other on that process's stdin and stdout.
 
 mod config;
 mod copy;
 mod frame;
 mod message;
+pub mod probe;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! - [`exec`]: one more command in a bottle that runs.
 //! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
 //! - [`cp`] copies files into a bottle and out of it.
+//! - [`probe`] looks for ways out of a bottle.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
@@ -21,6 +22,7 @@ mod image;
 mod import;
 mod keep;
 mod logs;
+mod probe;
 mod process;
 mod progress;
 mod ps;
@@ -69,6 +71,7 @@ enum Verb {
     Cp(cp::CpArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
+    Probe(probe::ProbeArgs),
     Gc(gc::GcArgs),
     Doctor(doctor::DoctorArgs),
 }
@@ -102,6 +105,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Rm(args) => args.run(),
         Verb::Cp(args) => args.run(quiet),
         Verb::Image(verb) => verb.run(quiet),
+        Verb::Probe(args) => args.run(),
         Verb::Gc(args) => args.run(),
         Verb::Doctor(args) => args.run(),
     };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
+use bottle::probe::ProbeError;
 use bottle::state::{NoRecord, StateError};
 use bottle::vm::VmError;
 use bottle::vm::agent::{AgentError, CopyError, FailureKind};
@@ -39,6 +40,8 @@ pub(super) enum CliError {
     LauncherDied { status: String },
     #[error("nothing is logged of the bottle {slug}")]
     NoLog { slug: String },
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     #[error(transparent)]
     Copy(#[from] CopyError),
     /// Arguments that don't go together.
@@ -151,6 +154,7 @@ fn hint(error: &CliError) -> Option<String> {
             Some("output is logged with -d; without, it goes to where `bottle` was started".to_owned())
         }
         CliError::Copy(error) => error.hint().map(str::to_owned),
+        CliError::Probe(error) => error.hint(),
         CliError::Usage { hint, .. } => Some((*hint).to_owned()),
         CliError::Io { .. } => None,
     }

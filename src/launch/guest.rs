@@ -58,7 +58,7 @@ pub(super) fn run(
             interrupt.resize(size.rows, size.columns);
         }
         // Whoever is told that it runs may stop it.
-        life.runs()?;
+        life.runs(&config.allow)?;
         on_event(Event::Runs { slug: life.slug() });
         match output {
             Output::Ours => match attach(exec, raw.as_ref(), None, || command.first_output())? {

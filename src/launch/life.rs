@@ -7,6 +7,7 @@ use super::{Interrupt, LaunchError};
 use crate::image::Image;
 use crate::plan::Plan;
 use crate::state::{Base, Outcome, Record, StateDir, Status, now};
+use crate::vm::AllowRule;
 use crate::vm::agent::ExitStatus;
 
 /// See the module. Dropping it without [`Life::end`] removes a bottle that is new, and leaves one that was resumed.
@@ -90,8 +91,9 @@ impl Life {
         Ok(self.dir.write(&self.record)?)
     }
 
-    /// The process runs.
-    pub(super) fn runs(&mut self) -> Result<(), LaunchError> {
+    /// The process runs, and its guest may connect to this.
+    pub(super) fn runs(&mut self, allowed: &[AllowRule]) -> Result<(), LaunchError> {
+        self.record.allowed = Some(allowed.to_vec());
         self.record.status = Status::Running { since: now() };
         self.record.has_run = true;
         Ok(self.dir.write(&self.record)?)

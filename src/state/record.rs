@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
+use crate::vm::AllowRule;
 
 const FILE: &str = "bottle.json";
 const NEW_FILE: &str = "bottle.json.new";
@@ -31,6 +32,9 @@ pub struct Record {
     pub plan: Plan,
     /// What the disk lies over, once that is known.
     pub base: Option<Base>,
+    /// What the guest may connect to, its bundle included, once that is known. Older records don't say.
+    #[serde(default)]
+    pub allowed: Option<Vec<AllowRule>>,
     /// When the bottle was made, in seconds since 1970.
     pub created: u64,
     /// Its process has run, in this launch or an earlier one: before that, there is nothing on its disk to keep.
@@ -112,7 +116,15 @@ struct Version {
 impl Record {
     /// That of a bottle that is just being made.
     pub fn new(plan: Plan) -> Self {
-        Self { version: VERSION, plan, base: None, created: now(), has_run: false, status: Status::Starting }
+        Self {
+            version: VERSION,
+            plan,
+            base: None,
+            allowed: None,
+            created: now(),
+            has_run: false,
+            status: Status::Starting,
+        }
     }
 
     /// Reads that of the bottle in this directory.
