@@ -45,7 +45,8 @@ fn run() -> Result<()> {
     }
     println!("cargo::rerun-if-changed=build");
 
-    let pins = pins::Pins::read(&PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../vendor/libkrun"))?;
+    let vendor = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../vendor/libkrun");
+    let pins = pins::Pins::read(&vendor, env::var_os("CARGO_FEATURE_HOLES").is_some())?;
     println!("cargo::rerun-if-changed={}", pins.directory.display());
     println!("cargo::rustc-env=LIBKRUN_VERSION={}", pins.version);
     println!("cargo::rustc-env=LIBKRUN_PATCHES_SHA256={}", pins.patches_sha256);

@@ -21,13 +21,18 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    pub(crate) fn read(directory: &Path) -> Result<Self> {
+    /// Reads them; with those patches that leave checks out, if there are to be holes.
+    pub(crate) fn read(directory: &Path, holes: bool) -> Result<Self> {
         let directory =
             directory.canonicalize().map_err(|error| format!("{}: {error}", directory.display()))?;
         let lock = fs::read_to_string(directory.join("Cargo.lock"))?;
         let version = locked_version(&lock).ok_or("vendor/libkrun/Cargo.lock does not hold libkrun")?;
 
-        let patches = files_below(&directory.join("patches"))?
+        let mut patches = files_below(&directory.join("patches"))?;
+        if holes {
+            patches.extend(files_below(&directory.join("holes"))?);
+        }
+        let patches = patches
             .into_iter()
             .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
             .collect::<Vec<_>>();

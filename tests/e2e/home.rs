@@ -26,6 +26,11 @@ impl Home {
         Bottle::new(args).env("BOTTLE_STATE_DIR", self.path())
     }
 
+    /// The same of another `bottle`.
+    pub(crate) fn with(&self, program: &Path, args: &[&str]) -> Bottle {
+        Bottle::wrapped(&[], program, args).env("BOTTLE_STATE_DIR", self.path())
+    }
+
     /// `bottle ARGS`, which ends with this code.
     #[track_caller]
     pub(crate) fn expect(&self, code: i32, args: &[&str]) -> Ended {

@@ -29,6 +29,7 @@ mod memory;
 mod names;
 mod network;
 mod oci_layout;
+mod probe;
 #[path = "../random/mod.rs"]
 mod random;
 mod streams;
