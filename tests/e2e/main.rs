@@ -25,6 +25,7 @@ mod leftovers;
 mod library;
 mod life;
 mod listing;
+mod local_life;
 mod memory;
 mod names;
 mod network;
