@@ -82,3 +82,45 @@ fn the_proxy_is_the_only_way_out() {
         ended.quoted()
     );
 }
+
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
+fn two_bottles_reach_their_own_bundles_and_not_each_others() {
+    let script = format!("echo proxy=$HTTP_PROXY; exec perl -e '{PROBE}'");
+    let start = || {
+        let mut bottle = Bottle::run_behind_proxy(&["-i"], &["sh", "-c", &script]).start();
+        bottle.until_stdout("\n");
+        let first = bottle.stdout();
+        let proxy = first.trim_end().strip_prefix("proxy=http://").unwrap();
+        (bottle, proxy.parse::<SocketAddrV4>().unwrap())
+    };
+    let (one, two) = (start(), start());
+    assert_ne!(one.1.ip(), two.1.ip());
+    let proxies = [one.1, two.1];
+    let mut ended = Vec::new();
+    for ((mut bottle, own), other) in [one, two].into_iter().zip([proxies[1], proxies[0]]) {
+        let refused = [
+            format!("tcp {} {}", other.ip(), other.port()),
+            format!("tcp ::ffff:{} {}", other.ip(), other.port()),
+            format!("tcp {} {}", other.ip(), own.port()),
+        ];
+        let probes = [&refused[..], &["proxy".to_owned()]].concat();
+        let mut stdin = bottle.stdin();
+        stdin.write_all(format!("{}\n", probes.join("\n")).as_bytes()).unwrap();
+        bottle.until_stdout("proxy: ");
+        ended.push((bottle, stdin, refused));
+    }
+    // Both were there until each had tried the other.
+    let ended = ended.into_iter().map(|(bottle, stdin, refused)| {
+        drop(stdin);
+        (bottle.end(), refused)
+    });
+    for (ended, refused) in ended.collect::<Vec<_>>() {
+        let ended = ended.expect(0);
+        for probe in refused {
+            let refusal = format!("{probe}: errno {EACCES}\n");
+            assert!(ended.text().contains(&refusal), "{probe}: {}", ended.quoted());
+        }
+        assert!(ended.text().contains("the page behind the proxy"), "{}", ended.quoted());
+    }
+}
