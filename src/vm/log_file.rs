@@ -4,6 +4,8 @@
 //! pipe ─► pump ─► NAME.log       at most its limit, then it becomes
 //!                 NAME.log.old   (the one before that is gone)
 //! ```
+//!
+//! The VMM may open no files later, and rename none: it has both open from the start, and copies the one to the other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,30 +24,48 @@ pub(crate) struct LogFile {
     path: PathBuf,
     limit_bytes: u64,
     file: File,
+    /// What it is copied to when it is full, if it can't be renamed.
+    previous: Option<File>,
     len_bytes: u64,
 }
 
 impl LogFile {
     /// Opens a log of the VM's, and goes on behind what is in it.
     pub(super) fn append_to(path: &Path) -> io::Result<Self> {
-        Self::with_limit(path, VM_LIMIT_BYTES)
+        let previous = Some(open(&old(path))?);
+        Ok(Self { previous, ..Self::with_limit(path, VM_LIMIT_BYTES)? })
     }
 
     /// Opens a log of which two files of this size are kept, and goes on behind what is in it.
     pub(crate) fn with_limit(path: &Path, limit_bytes: u64) -> io::Result<Self> {
         let file = open(path)?;
         let len_bytes = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), limit_bytes, file, len_bytes })
+        Ok(Self { path: path.to_owned(), limit_bytes, file, previous: None, len_bytes })
     }
 
     /// Appends these bytes, all to the same file.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.len_bytes > 0 && self.len_bytes + bytes.len() as u64 > self.limit_bytes {
-            fs::rename(&self.path, old(&self.path))?;
-            *self = Self::with_limit(&self.path, self.limit_bytes)?;
+            self.begin_anew()?;
         }
         self.file.write_all(bytes)?;
         self.len_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn begin_anew(&mut self) -> io::Result<()> {
+        let Some(previous) = &mut self.previous else {
+            fs::rename(&self.path, old(&self.path))?;
+            *self = Self::with_limit(&self.path, self.limit_bytes)?;
+            return Ok(());
+        };
+        let mut whole = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut whole)?;
+        previous.set_len(0)?;
+        previous.write_all(&whole)?;
+        self.file.set_len(0)?;
+        self.len_bytes = 0;
         Ok(())
     }
 }
@@ -92,7 +112,7 @@ pub(crate) fn old(path: &Path) -> PathBuf {
 
 /// Opens a log for appending. Who may read the directory may not therefore read the log.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)
 }
 
 /// The end of a log, for an error: printable, each line indented. Empty if there is nothing in it.
