@@ -107,6 +107,15 @@ impl Link {
 
     /// Waits for the first frame until `deadline`.
     pub(crate) fn first_frame(&mut self, scratch: &mut [u8], deadline: Instant) -> Result<ClientFrame, Lost> {
+        self.frame_by(scratch, Some(deadline))
+    }
+
+    /// Waits for another frame, however long that takes.
+    pub(crate) fn next_frame(&mut self, scratch: &mut [u8]) -> Result<ClientFrame, Lost> {
+        self.frame_by(scratch, None)
+    }
+
+    fn frame_by(&mut self, scratch: &mut [u8], deadline: Option<Instant>) -> Result<ClientFrame, Lost> {
         loop {
             let sent = self.flush();
             // Also after a failed flush: what the host sent before it left may say why.
@@ -114,7 +123,7 @@ impl Link {
                 return Ok(frame);
             }
             sent?;
-            self.wait(Some(deadline))?;
+            self.wait(deadline)?;
             self.fill(scratch)?;
         }
     }

@@ -104,9 +104,16 @@ impl Server {
                 forward::run(link, &mut scratch, port, self.config.network)
             }
             ClientFrame::Request(Request::SetClock { unix_ns }) => {
-                clock::follow(unix_ns);
-                link.put(&GuestFrame::ClockTaken)?;
-                link.drain(&mut scratch)
+                let mut unix_ns = unix_ns;
+                // Once, or from time to time: who tells the time may not be able to connect anew.
+                loop {
+                    clock::follow(unix_ns);
+                    link.put(&GuestFrame::ClockTaken)?;
+                    match link.next_frame(&mut scratch)? {
+                        ClientFrame::Request(Request::SetClock { unix_ns: next }) => unix_ns = next,
+                        _ => return Err(Lost),
+                    }
+                }
             }
             _ => {
                 crate::log("connection dropped: it did not begin with a request");

@@ -63,7 +63,7 @@ pub enum Request {
         /// The server's port.
         port: u16,
     },
-    /// Says what time it is on the host; answered by [`GuestFrame::ClockTaken`].
+    /// Says what time it is on the host; answered by [`GuestFrame::ClockTaken`], behind which it can be said again.
     SetClock {
         /// Nanoseconds since 1970.
         unix_ns: u64,

@@ -4,14 +4,15 @@ use std::process::ExitCode;
 
 use bottle::bundle::{BundleError, Docker};
 use bottle::state;
-use bottle::vm::{KernelLibrary, VmError, check_virtualisation, find_kernel_library};
+use bottle::vm::{KernelLibrary, VmError, check_virtualisation, find_kernel_library, wall_parts};
 use clap::Args;
 
 use super::report::CliError;
 
 /// Check what a launch needs of this machine, and say how to get what is missing.
 ///
-/// Exits with 1 when something is missing.
+/// Exits with 1 when something is missing; a part of the second wall that this kernel doesn't have is not, since VMs run
+/// without it (unless they are told `--confine=require`).
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {}
 
@@ -30,6 +31,14 @@ impl DoctorArgs {
                 Err((text, hint)) => {
                     println!("missing  {text}");
                     hint.iter().for_each(|hint| println!("         hint: {hint}"));
+                }
+            }
+        }
+        for part in wall_parts() {
+            match part.state {
+                Ok(how) => println!("ok       second wall: {}, by {how}", part.name),
+                Err(lacking) => {
+                    println!("weaker   second wall: {} are not confined: it takes {lacking}", part.name)
                 }
             }
         }

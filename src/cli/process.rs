@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use bottle::launch::Timings;
 use bottle::plan::{Machine, Process};
-use bottle::vm::{DiskSize, Volume};
+use bottle::vm::{Confine, DiskSize, Volume};
 use clap::Args;
 
 /// Of those that run it in a new VM, and of `exec`.
@@ -55,6 +55,10 @@ pub(super) struct MachineArgs {
     /// Give the guest a directory of this machine, to read only with `:ro`. Any number of times.
     #[arg(short, long, value_name = "HOST:GUEST[:ro]")]
     volume: Vec<Volume>,
+    /// `require`: refuse to run without all of the second wall around the VM, which `bottle doctor` shows; `auto`: make do
+    /// with what this kernel has of it
+    #[arg(long, value_name = "HOW", default_value = "auto", hide_default_value = true)]
+    confine: Confine,
     /// Print how long each step took.
     #[arg(long)]
     pub(super) timings: bool,
@@ -100,6 +104,7 @@ impl MachineArgs {
             memory_mib: self.memory,
             disk_size: self.disk,
             volumes: self.volume.clone(),
+            confine: self.confine,
         }
     }
 

@@ -109,6 +109,8 @@ fn configure(
     config.hostname = life.slug().to_owned();
     config.cpus = machine.cpus.unwrap_or(config.cpus);
     config.memory_mib = machine.memory_mib.unwrap_or(config.memory_mib);
+    config.base = Some(image.base.clone());
+    config.confine = machine.confine;
     config.disk_size = machine.disk_size;
     config.volumes = volumes(&machine)?;
     config.allow = surroundings.allow;

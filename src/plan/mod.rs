@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use serde::{Deserialize, Serialize};
 
 use crate::image::{ImportOptions, Source};
-use crate::vm::{AllowRule, DiskSize, Volume};
+use crate::vm::{AllowRule, Confine, DiskSize, Volume};
 use text::Text;
 
 /// See the module.
@@ -47,6 +47,9 @@ pub struct Machine {
     /// Directories of the host that the guest gets.
     #[serde(default)]
     pub volumes: Vec<Volume>,
+    /// What of the second wall around the VM must be there.
+    #[serde(default)]
+    pub confine: Confine,
 }
 
 /// The bundle's container.
@@ -147,6 +150,7 @@ mod tests {
                 memory_mib: None,
                 disk_size: Some("40G".parse().unwrap()),
                 volumes: vec!["/srv:/srv:ro".parse().unwrap()],
+                confine: Confine::Require,
             },
             allow: vec!["tcp:127.0.0.16:40123".parse().unwrap()],
             bundle: Some(BundleRequest { image: "proxy".to_owned(), proxy_port: 8888 }),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::SocketAddrV4;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use libkrun_sys::allowlist::{TsiAllowlist, TsiRuleError};
@@ -31,6 +32,17 @@ impl AllowRule {
     /// One port, not 0, of one address.
     pub fn endpoint(endpoint: SocketAddrV4) -> Self {
         Self { text: format!("tcp:{endpoint}") }
+    }
+
+    /// Its ports.
+    pub(super) fn ports(&self) -> RangeInclusive<u16> {
+        let ports = self.text.rsplit(':').next().unwrap_or_default();
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        // It has been parsed, so both are numbers; without them there would be no port.
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) => first..=last,
+            _ => RangeInclusive::new(1, 0),
+        }
     }
 }
 
@@ -78,5 +90,13 @@ mod tests {
         assert!(error.contains("udp:1.2.3.4:5") && error.contains("does not start with"), "{error}");
         let endpoint = AllowRule::endpoint("127.0.0.16:40123".parse().unwrap());
         assert_eq!(endpoint.to_string().parse(), Ok(endpoint));
+    }
+
+    #[test]
+    fn a_rule_has_ports() {
+        let ports = |rule: &str| rule.parse::<AllowRule>().unwrap().ports();
+        assert_eq!(ports("tcp:127.0.0.16:40123"), 40123..=40123);
+        assert_eq!(ports("tcp:10.0.0.0/8:1-1024"), 1..=1024);
+        assert_eq!(ports("tcp:[::1]:443"), 443..=443);
     }
 }

@@ -5,10 +5,11 @@
 //! clock. So whenever the host's clock jumps, for which waking up counts, the guest is told the time; also when this process
 //! finds that it stood still itself; and every now and then, since no two clocks go alike.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::agent::{Agent, AgentError};
+use super::agent::{Agent, AgentError, ClockLink};
 use super::sys::ClockWatch;
 
 /// Even a bad clock is not wrong by a tenth of a second, which is what the guest leaves alone, after so long.
@@ -26,35 +27,48 @@ const PROMPT: Duration = Duration::from_millis(500);
 /// A guest that is slower than that so often is too slow for a clock.
 const TRIES: u32 = 5;
 
-/// Starts the thread. It ends with the process.
-pub(super) fn keep_right(agent: Agent) -> std::io::Result<()> {
-    let Some(mut watch) = ClockWatch::new()? else { return Ok(()) };
-    thread::Builder::new().name("clock".to_owned()).stack_size(128 * 1024).spawn(move || {
-        let mut told = Instant::now();
-        loop {
-            let started = Instant::now();
-            let jumped = match watch.wait(TICK) {
-                Ok(jumped) => jumped,
-                Err(error) => {
-                    eprintln!("the guest's clock is left to itself: {error}");
-                    return;
-                }
-            };
-            if jumped || started.elapsed() > TICK + STOOD_STILL || told.elapsed() > PERIOD {
-                told = Instant::now();
-                if let Err(error) = tell(&agent) {
-                    eprintln!("the guest's clock could not be set: {error}");
-                }
-            }
-        }
-    })?;
-    Ok(())
+/// What the thread needs. The VMM makes no connections any more when it starts, so this one is for good.
+pub(super) struct Keeper {
+    watch: Option<ClockWatch>,
+    link: Result<ClockLink, AgentError>,
 }
 
-fn tell(agent: &Agent) -> Result<(), AgentError> {
+impl Keeper {
+    /// Connects to the agent.
+    pub(super) fn new(agent: &Agent) -> io::Result<Self> {
+        Ok(Self { watch: ClockWatch::new()?, link: agent.clock() })
+    }
+
+    /// Starts the thread. It ends with the process, or with the guest's agent.
+    pub(super) fn start(self) -> io::Result<()> {
+        let Some(mut watch) = self.watch else { return Ok(()) };
+        let keep = move || -> Result<(), AgentError> {
+            let mut link = self.link?;
+            tell(&mut link)?;
+            let mut told = Instant::now();
+            loop {
+                let started = Instant::now();
+                let jumped = watch.wait(TICK)?;
+                if jumped || started.elapsed() > TICK + STOOD_STILL || told.elapsed() > PERIOD {
+                    told = Instant::now();
+                    tell(&mut link)?;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("clock".to_owned()).stack_size(128 * 1024);
+        thread.spawn(move || {
+            if let Err(error) = keep() {
+                eprintln!("the guest's clock is left to itself: {error}");
+            }
+        })?;
+        Ok(())
+    }
+}
+
+fn tell(link: &mut ClockLink) -> Result<(), AgentError> {
     for _ in 0..TRIES {
         let asked = Instant::now();
-        agent.set_clock(unix_ns())?;
+        link.set(unix_ns())?;
         if asked.elapsed() <= PROMPT {
             break;
         }

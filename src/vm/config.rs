@@ -8,7 +8,7 @@ use std::time::Duration;
 use bottle_protocol::{EnvVar, GuestConfig};
 
 use super::volume::{self, Volume};
-use super::{AllowRule, DiskSize, KernelLibrary};
+use super::{AllowRule, Confine, DiskSize, KernelLibrary};
 use crate::image::Image;
 
 /// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
@@ -32,6 +32,9 @@ pub struct VmConfig {
     pub state_dir: PathBuf,
     /// The root disk, a qcow2 image ([`super::create_overlay`]) with an ext4 file system.
     pub disk: PathBuf,
+    /// The image that the disk lies over: all that the VMM may read beside the disk. If not given, it is what the disk's header
+    /// says, which is to be trusted only of a disk that no guest has run on: its VMM can write what it likes there.
+    pub base: Option<PathBuf>,
     /// The guest grows the file system on the disk to that, before anything runs in it. The disk must have the size
     /// already. Not given, the file system stays as it is.
     pub disk_size: Option<DiskSize>,
@@ -51,6 +54,8 @@ pub struct VmConfig {
     pub user: String,
     /// The working directory of a process that names none; `/` if empty. Made if it is not there.
     pub working_dir: String,
+    /// What of the second wall around the VMM must be there.
+    pub confine: Confine,
     /// How long the guest has from its start until its agent answers.
     pub boot_timeout: Duration,
     /// The VM outlives the process that started it, and the handle.
@@ -74,6 +79,7 @@ impl VmConfig {
         Self {
             state_dir: state_dir.into(),
             disk: disk.into(),
+            base: None,
             disk_size: None,
             hostname: "bottle".to_owned(),
             cpus: DEFAULT_CPUS,
@@ -83,6 +89,7 @@ impl VmConfig {
             env: Vec::new(),
             user: String::new(),
             working_dir: String::new(),
+            confine: Confine::default(),
             boot_timeout: DEFAULT_BOOT_TIMEOUT,
             detached: false,
             kernel: None,

@@ -6,6 +6,9 @@
 //! An overlay can be larger than its base: what is behind the base's end reads as zeros. The guest's init then grows the
 //! file system ([`super::VmConfig::disk_size`]).
 
+use std::ffi::OsString;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -15,6 +18,9 @@ use imago::qcow2::Qcow2CreateBuilder;
 use imago::{FormatCreateBuilder, StorageOpenOptions};
 
 use super::disk_size::{DiskSize, human};
+
+/// Of a base's path in a qcow2 header.
+const BASE_PATH_LIMIT_BYTES: u32 = 1023;
 
 /// Why an overlay could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +87,8 @@ pub fn create_overlay(base: &Path, overlay: &Path, size: Option<DiskSize>) -> Re
         move |source| DiskError::Io { action, path, source }
     };
     let bad_base = || DiskError::BadBasePath { path: base.to_owned() };
-    let backing = base.to_str().filter(|path| path.len() <= 1023).ok_or_else(bad_base)?;
+    let backing =
+        base.to_str().filter(|path| path.len() <= BASE_PATH_LIMIT_BYTES as usize).ok_or_else(bad_base)?;
     let image_bytes = fs::metadata(base).map_err(io("read the size of", base))?.len();
     let size_bytes = match size {
         Some(size) if size.bytes() < image_bytes => return Err(DiskError::TooSmall { size, image_bytes }),
@@ -106,6 +113,24 @@ pub fn create_overlay(base: &Path, overlay: &Path, size: Option<DiskSize>) -> Re
         fs::remove_file(overlay).unwrap_or_default();
         io("write", overlay)(error)
     })
+}
+
+/// The file that an overlay of ours says it lies over.
+pub(super) fn base_of(overlay: &Path) -> Option<PathBuf> {
+    // The qcow2 header: magic, version, then the place and the length of the name, big-endian.
+    let mut file = fs::File::open(overlay).ok()?;
+    let mut header = [0; 20];
+    file.read_exact(&mut header).ok()?;
+    let (magic, rest) = header.split_at(4);
+    let place = u64::from_be_bytes(rest[4..12].try_into().ok()?);
+    let len = u32::from_be_bytes(rest[12..16].try_into().ok()?);
+    if magic != b"QFI\xfb" || place == 0 || len > BASE_PATH_LIMIT_BYTES {
+        return None;
+    }
+    let mut name = vec![0; len as usize];
+    file.seek(SeekFrom::Start(place)).ok()?;
+    file.read_exact(&mut name).ok()?;
+    Some(PathBuf::from(OsString::from_vec(name)))
 }
 
 fn write_overlay(backing: &str, size_bytes: u64, overlay: fs::File) -> io::Result<()> {
@@ -133,6 +158,7 @@ mod tests {
         let stated = b"\xe2\x79\x2a\xca\x00\x00\x00\x03raw";
         assert!(bytes.windows(stated.len()).any(|window| window == stated), "no backing format");
         assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+        assert_eq!((base_of(&overlay), base_of(&base)), (Some(base.clone()), None));
         assert!(matches!(create_overlay(&base, &overlay, None), Err(DiskError::Io { action: "create", .. })));
     }
 

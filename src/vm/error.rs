@@ -21,6 +21,12 @@ pub enum VmError {
         /// How to get it.
         hint: &'static str,
     },
+    /// The second wall is not whole here, and it is to be ([`super::Confine::Require`]).
+    #[error("the microVM's VMM can't be confined as required; missing: {missing}")]
+    NoWall {
+        /// The parts that can't be had, each with what it takes.
+        missing: String,
+    },
     /// There is no guest kernel.
     #[error("{} is nowhere to be found (looked at: {looked_at})", libkrun_sys::LIBKRUNFW_FILE)]
     NoKernel {
@@ -120,10 +126,16 @@ impl VmError {
         match self {
             Self::NoVirtualisation { hint, .. } => Some(hint),
             Self::Volume(error) => error.hint(),
+            Self::NoWall { .. } => {
+                Some("use a newer kernel, or run it with what there is: leave --confine out")
+            }
             Self::NoKernel { .. } => Some(sys::KERNEL_HINT),
             Self::BadCpus { .. } => Some("choose another number with --cpus"),
             Self::BadMemory { .. } => Some("choose another size with --memory"),
             Self::LongPath { .. } => Some("set BOTTLE_STATE_DIR to a directory with a shorter path"),
+            Self::Died { status, .. } | Self::Ended { status, .. } if status.contains("seccomp") => Some(
+                "either libkrun does what was not known of it, a bug worth a report with these lines, or a guest made it",
+            ),
             Self::Died { log, .. } if log.contains("Cannot allocate memory") || log.contains("ENOMEM") => {
                 Some("the machine is short of memory: choose less with --memory, or stop something")
             }

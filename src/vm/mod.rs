@@ -11,7 +11,7 @@
 //! - [`volume`]: directories of the host that the guest gets.
 //! - [`disk`]: the qcow2 overlay that the guest writes to.
 //! - [`spawn`]: the child process, the wait for the guest, and [`Vm`], the handle.
-//! - [`vmm`]: what the child does, [`clock`] among it; [`krun`]: libkrun's calls, each one once.
+//! - [`vmm`]: what the child does, [`clock`] among it; [`confine`]: what it may do; [`krun`]: libkrun's calls, each one once.
 //! - [`kernel`]: where `libkrunfw` is found; [`log_file`]: what the guest prints, bounded; [`sys`]: what differs by OS.
 //! - [`agent`]: the host's side of the guest agent.
 //!
@@ -36,6 +36,7 @@ pub mod agent;
 mod allow;
 mod clock;
 pub(crate) mod config;
+mod confine;
 pub(crate) mod denial;
 mod disk;
 mod disk_size;
@@ -50,6 +51,7 @@ mod volume;
 
 pub use allow::{AllowRule, BadRule};
 pub use config::VmConfig;
+pub use confine::{BadConfine, Confine, WallPart, wall_parts};
 pub use disk::{DiskError, create_overlay};
 pub use disk_size::{BadDiskSize, DiskSize};
 pub use error::VmError;

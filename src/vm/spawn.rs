@@ -1,8 +1,9 @@
 //! The VMM child, the wait for its guest, and the handle on a VM that runs.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::agent::{Agent, AgentError, BootTimings, Ready, accept_ready};
 use super::clock;
 use super::config::{console_log, vmm_log};
-use super::vmm::{STARTED, VERB, VmmConfig, VmmVolume, is_asked};
+use super::vmm::{SEAL, SEALED, STARTED, VERB, VmmConfig, VmmVolume, is_asked};
 use super::volume::{self, Volume, check_volumes};
-use super::{KernelLibrary, VmConfig, VmError, find_kernel_library, krun, log_file, sys};
+use super::{
+    Confine, KernelLibrary, VmConfig, VmError, confine, disk, find_kernel_library, krun, log_file, sys,
+};
 use crate::image::Image;
 
 /// libkrunfw's kernel does not get to init with less.
@@ -24,6 +27,9 @@ const LEAST_MEMORY_MIB: u32 = 128;
 
 /// For all of what init reports, once it has connected: one frame of some hundred bytes.
 const READY_LIMIT: Duration = Duration::from_secs(10);
+
+/// For the VMM's answer to the order to seal itself: some system calls.
+const SEAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// A VMM that ends takes its guest's connections with it. So long it may take from there to its own end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -95,12 +101,14 @@ pub struct VmKiller {
 #[derive(Debug)]
 struct Vmm {
     killer: VmKiller,
-    /// Its stdout, on which nothing ever comes but one byte and the end.
+    /// Its stdout, on which nothing ever comes but two bytes and the end.
     end: ChildStdout,
-    /// When that byte came.
+    /// When the first came.
     configured: Option<Instant>,
-    /// Its stdin, whose end is its end.
-    _lifeline: Option<ChildStdin>,
+    /// The second came.
+    sealed: bool,
+    /// Its stdin, whose end is its end, unless it is detached and sealed.
+    lifeline: ChildStdin,
     state_dir: PathBuf,
     /// What it runs, if that is not this program.
     program: Option<PathBuf>,
@@ -146,6 +154,7 @@ impl Starting {
     pub fn wait(mut self) -> Result<Vm, VmError> {
         let stream = self.vmm.wait_for(&self.ready, self.started + self.limit, self.limit)?;
         let ready = accept_ready(stream, READY_LIMIT).map_err(|source| self.vmm.boot_error(source))?;
+        self.vmm.seal()?;
         let vmm_took = self.vmm.configured.map_or(Duration::ZERO, |at| at.duration_since(self.started));
         let boot = BootSteps::new(self.started.elapsed(), vmm_took, ready.timings);
         self.vmm.detached = self.detached;
@@ -266,6 +275,7 @@ impl Vmm {
             state_dir: config.state_dir.clone(),
             kernel,
             disk: config.disk.clone(),
+            base: config.base.clone().or_else(|| disk::base_of(&config.disk)),
             agent_socket: config.agent_socket(),
             ready_socket: config.ready_socket(),
             cpus: config.cpus,
@@ -275,6 +285,7 @@ impl Vmm {
             guest: guest.encode()?,
             detached: config.detached,
             lock: config.lock.as_ref().map(AsRawFd::as_raw_fd),
+            confine: config.confine,
         };
         if let Some(lock) = &config.lock {
             sys::hand_over(&mut command, Arc::clone(lock));
@@ -303,7 +314,8 @@ impl Vmm {
             killer,
             end,
             configured: None,
-            _lifeline: (!config.detached).then_some(stdin),
+            sealed: false,
+            lifeline: stdin,
             state_dir: config.state_dir.clone(),
             program: config.vmm_program.clone(),
             detached: false,
@@ -358,13 +370,33 @@ impl Vmm {
                 self.configured = Some(Instant::now());
                 Ok(false)
             }
+            Ok(1) if byte == [SEALED] && !self.sealed => {
+                self.sealed = true;
+                Ok(false)
+            }
             Ok(0) => Ok(true),
             Err(rustix::io::Errno::INTR) => Ok(false),
             _ => Err(not_vmm(self.program.as_deref())),
         }
     }
 
-    /// Has the child ended by then?
+    /// Has the child take away from itself what it needs no more, before anything of the image's runs.
+    fn seal(&mut self) -> Result<(), VmError> {
+        // If it is gone, that shows below.
+        self.lifeline.write_all(&[SEAL]).unwrap_or_default();
+        let deadline = Instant::now() + SEAL_LIMIT;
+        while !self.sealed {
+            if !self.ended_by(deadline) {
+                return Err(VmError::TimedOut { limit: SEAL_LIMIT, log: self.log_tail() });
+            }
+            if self.hear()? {
+                return Err(self.death());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the child ended, or said something, by then?
     fn ended_by(&self, deadline: Instant) -> bool {
         loop {
             let mut fds = [PollFd::from_borrowed_fd(self.end.as_fd(), PollFlags::IN)];
@@ -393,7 +425,14 @@ impl Vmm {
     }
 
     fn status(&self) -> String {
-        self.killer.status().map_or_else(|error| error.to_string(), |status| status.to_string())
+        match self.killer.status() {
+            // Of all processes, this one alone has a filter that ends it so.
+            Ok(status) if status.signal() == Some(libc::SIGSYS) => {
+                "killed by its seccomp filter, for a system call that no VMM makes".to_owned()
+            }
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        }
     }
 
     fn boot_error(&self, source: AgentError) -> VmError {
@@ -445,6 +484,9 @@ fn check(config: &VmConfig) -> Result<KernelLibrary, VmError> {
         return Err(VmError::BadMemory { memory_mib: config.memory_mib, total_mib, least_mib });
     }
     sys::check_virtualisation()?;
+    if let (Confine::Require, Some(missing)) = (config.confine, confine::missing(&confine::wall_parts())) {
+        return Err(VmError::NoWall { missing });
+    }
     config.kernel.clone().map_or_else(find_kernel_library, Ok)
 }
 

@@ -1,12 +1,16 @@
 //! What the child process does: it becomes the VM.
 //!
 //! ```text
-//! stdin    length u32 LE, VmmConfig as JSON ─► then, unless detached, the lifeline: its end is the parent's end,
-//!                                              and so the VMM's
-//! stdout   one byte, STARTED, when libkrun takes over; then held until the end: the parent sees the VMM end by it
+//! stdin    length u32 LE, VmmConfig as JSON ─► one byte, SEAL, when the guest is up ─► its end is the parent's end, and so,
+//!                                                                                unless it is detached then, the VMM's
+//! stdout   one byte, STARTED, when libkrun takes over; another, SEALED, as the answer to SEAL; then held until the end: the
+//!          parent sees the VMM end by it
 //! stderr   vmm.log, which libkrun's log goes to as well; but what it refused goes to denials.log
 //! another  the bottle's lock, open until the end
 //! ```
+//!
+//! It confines itself ([`super::confine`]) before it has a second thread: whatever lives in its memory would else have the
+//! rights of the thread that has most.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -21,10 +25,11 @@ use serde::{Deserialize, Serialize};
 use super::agent::Agent;
 use super::clock;
 use super::config::console_log;
+use super::confine::{self, Confine, Limits, SharedDir};
 use super::denial::Sieve;
 use super::krun::{self, Krun, KrunError};
 use super::log_file::{LogFile, Sink};
-use super::sys;
+use super::{AllowRule, sys};
 
 /// The hidden verb. Not a word anyone types by accident.
 pub(super) const VERB: &str = "__bottle-vmm";
@@ -38,6 +43,12 @@ static INIT: &[u8] = include_bytes!(env!("BOTTLE_GUEST_INIT"));
 /// What the VMM says when all is configured and the VM starts. A program that forgot to become a VMM says something else.
 pub(super) const STARTED: u8 = 0x06;
 
+/// What the parent says when the guest has booted: what only a boot needs can go.
+pub(super) const SEAL: u8 = 0x0e;
+
+/// The answer to that. Nothing of the image's is run before it.
+pub(super) const SEALED: u8 = 0x0f;
+
 /// Files and directories are for their owner alone, the agent's socket first of all.
 const UMASK: u32 = 0o077;
 
@@ -47,6 +58,7 @@ pub(super) struct VmmConfig {
     pub(super) state_dir: PathBuf,
     pub(super) kernel: Option<PathBuf>,
     pub(super) disk: PathBuf,
+    pub(super) base: Option<PathBuf>,
     pub(super) agent_socket: PathBuf,
     pub(super) ready_socket: PathBuf,
     pub(super) cpus: u8,
@@ -58,6 +70,7 @@ pub(super) struct VmmConfig {
     pub(super) detached: bool,
     /// A descriptor that the child was given, to hold.
     pub(super) lock: Option<RawFd>,
+    pub(super) confine: Confine,
 }
 
 /// A directory of the host's, links resolved.
@@ -89,6 +102,26 @@ impl VmmConfig {
         from.read_exact(&mut json)?;
         Ok(serde_json::from_slice(&json)?)
     }
+
+    /// What the VMM may touch.
+    fn limits(&self) -> io::Result<Limits<'_>> {
+        let rules: Result<Vec<AllowRule>, _> = self.allow.iter().map(|rule| rule.parse()).collect();
+        Ok(Limits {
+            state_dir: &self.state_dir,
+            sockets: vec![&self.agent_socket, &self.ready_socket],
+            disk: &self.disk,
+            base: self.base.as_deref(),
+            volumes: self.volumes(),
+            ports: rules.map_err(io::Error::other)?.iter().map(AllowRule::ports).collect(),
+        })
+    }
+
+    /// The host's directories that the guest gets.
+    fn volumes(&self) -> Vec<SharedDir> {
+        let shared =
+            |volume: &VmmVolume| SharedDir { path: volume.host.clone(), read_only: volume.read_only };
+        self.volumes.iter().map(shared).collect()
+    }
 }
 
 /// Why the child gives up. The parent quotes it from the log.
@@ -96,6 +129,8 @@ impl VmmConfig {
 enum VmmError {
     #[error("{0}: {1}")]
     Io(&'static str, io::Error),
+    #[error("the VMM can't be confined: {0}")]
+    Confine(io::Error),
     #[error("libkrun: {0}")]
     Krun(#[from] KrunError),
 }
@@ -125,22 +160,31 @@ fn run() -> Result<Infallible, VmmError> {
     drop(stdin);
     // Whatever else the parent's own parent left open is none of a VM's business.
     sys::close_inherited(config.lock);
-    if !config.detached {
-        watch_lifeline()?;
-    }
     if let Some(kernel) = &config.kernel {
         sys::load_for_good(kernel).map_err(|error| VmmError::Io("the guest kernel", error))?;
     }
-    let (log, log_end) = pumped(Sieve::open(&config.state_dir))?;
-    krun::init_log(log.into())?;
-    let Err(error) = start(&config);
-    // The log's thread may still have libkrun's own words about it in hand. They end here.
-    log_end.finish();
+    let mut log = BoundedLog::open(Sieve::open(&config.state_dir))?;
+    krun::init_log(log.writer()?)?;
+    let Err(error) = start(&config, &mut log);
+    // What libkrun itself said about it may still be in the pipe. It ends here.
+    log.finish();
     Err(error)
 }
 
-fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
+fn start(config: &VmmConfig, log: &mut BoundedLog<Sieve>) -> Result<Infallible, VmmError> {
+    // Finds the guest kernel, by the system's rules if need be.
     let krun = Krun::new()?;
+    let mut console = BoundedLog::open(LogFile::append_to(&console_log(&config.state_dir)))?;
+    let no_input = File::open("/dev/null").map_err(|error| VmmError::Io("/dev/null", error))?;
+
+    let limits = config.limits().map_err(VmmError::Confine)?;
+    let wall = confine::erect(&limits, config.confine).map_err(VmmError::Confine)?;
+    // Straight into the log: what libkrun says comes from a guest's doings, and may have an end.
+    eprintln!("{}", confine::summary(&wall));
+    log.pump()?;
+    console.pump()?;
+    watch_parent(config)?;
+
     krun.set_size(config.cpus, config.memory_mib)?;
     krun.add_virtual_root()?;
     krun.add_root_file(INIT_PATH, INIT, 0o755)?;
@@ -160,40 +204,52 @@ fn start(config: &VmmConfig) -> Result<Infallible, VmmError> {
     }
     krun.add_vsock_port(AGENT_PORT, &config.agent_socket, true)?;
     krun.add_vsock_port(READY_PORT, &config.ready_socket, false)?;
-    let null = || File::open("/dev/null").map(OwnedFd::from).map_err(|e| VmmError::Io("/dev/null", e));
-    let (console, _) = pumped(LogFile::append_to(&console_log(&config.state_dir)))?;
-    let again = console.try_clone().map_err(|error| VmmError::Io("the console", error))?;
-    krun.add_console(null()?, console.into(), again.into())?;
-    clock::keep_right(Agent::new(&config.agent_socket)).map_err(|error| VmmError::Io("a thread", error))?;
-    // Whether or not anybody still listens.
-    let _ = rustix::io::write(rustix::stdio::stdout(), &[STARTED]);
+    krun.add_console(no_input.into(), console.writer()?, console.writer()?)?;
+    say(STARTED);
     Ok(krun.start_enter()?)
 }
 
 /// A pipe into a log that ends at a limit, and the way to wait for its last line.
-fn pumped(log: io::Result<impl Sink + Send + 'static>) -> Result<(io::PipeWriter, LogEnd), VmmError> {
-    let mut log = log.map_err(|error| VmmError::Io("a log file", error))?;
-    let (reader, writer) = io::pipe().map_err(|error| VmmError::Io("a pipe", error))?;
-    let end = writer.try_clone().map_err(|error| VmmError::Io("a pipe", error))?;
-    let thread = thread::Builder::new()
-        .name("log".to_owned())
-        .spawn(move || log.pump(UntilNul::new(reader)))
-        .map_err(|error| VmmError::Io("a thread", error))?;
-    Ok((writer, LogEnd { writer: end, thread }))
-}
-
-/// See [`pumped`].
-struct LogEnd {
+struct BoundedLog<S> {
     writer: io::PipeWriter,
-    thread: thread::JoinHandle<()>,
+    /// What the thread gets when it starts.
+    ends: Option<(S, PipeReader)>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
-impl LogEnd {
+impl<S: Sink + Send + 'static> BoundedLog<S> {
+    /// Opens all that there is to open.
+    fn open(log: io::Result<S>) -> Result<Self, VmmError> {
+        let log = log.map_err(|error| VmmError::Io("a log file", error))?;
+        let (reader, writer) = io::pipe().map_err(|error| VmmError::Io("a pipe", error))?;
+        Ok(Self { writer, ends: Some((log, reader)), thread: None })
+    }
+
+    /// An end for somebody to write to.
+    fn writer(&self) -> Result<OwnedFd, VmmError> {
+        self.writer.try_clone().map(OwnedFd::from).map_err(|error| VmmError::Io("a pipe", error))
+    }
+
+    /// Starts the thread that writes the file.
+    fn pump(&mut self) -> Result<(), VmmError> {
+        let Some((mut log, reader)) = self.ends.take() else { return Ok(()) };
+        let thread = thread::Builder::new().name("log".to_owned());
+        let thread = thread.spawn(move || log.pump(UntilNul::new(reader)));
+        self.thread = Some(thread.map_err(|error| VmmError::Io("a thread", error))?);
+        Ok(())
+    }
+
     /// Waits until all that was written before is in the file.
     fn finish(mut self) {
-        // libkrun never closes its end, so the end is a byte that no log has.
-        if self.writer.write_all(&[0]).is_ok() {
-            self.thread.join().unwrap_or_default();
+        // Something failed before there was a thread; it fits into the pipe, and so does this thread's work.
+        if let Some((mut log, reader)) = self.ends.take() {
+            self.writer.write_all(&[0]).unwrap_or_default();
+            log.pump(UntilNul::new(reader));
+        } else if let Some(thread) = self.thread.take()
+            // libkrun never closes its end, so the end is a byte that no log has.
+            && self.writer.write_all(&[0]).is_ok()
+        {
+            thread.join().unwrap_or_default();
         }
     }
 }
@@ -226,22 +282,44 @@ impl Read for UntilNul {
     }
 }
 
-/// Ends the process when the parent is gone, however that came about.
-fn watch_lifeline() -> Result<(), VmmError> {
-    thread::Builder::new()
-        .name("lifeline".to_owned())
-        .spawn(|| {
+/// Tells the parent, whether or not it still listens.
+fn say(byte: u8) {
+    rustix::io::write(rustix::stdio::stdout(), &[byte]).map(drop).unwrap_or_default();
+}
+
+/// Ends the process when the parent is gone, however that came about, and seals the wall when the parent says so.
+fn watch_parent(config: &VmmConfig) -> Result<(), VmmError> {
+    let (detached, volumes) = (config.detached, !config.volumes.is_empty());
+    let agent = Agent::new(&config.agent_socket);
+    let watch = move || {
+        let mut sealed = false;
+        loop {
             let mut byte = [0];
-            loop {
-                match rustix::io::read(rustix::stdio::stdin(), &mut byte) {
-                    Err(rustix::io::Errno::INTR) => {}
-                    // Nothing comes after the configuration but the end.
-                    _ => sys::exit_at_once(),
+            match rustix::io::read(rustix::stdio::stdin(), &mut byte) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(1) if byte == [SEAL] && !sealed => {
+                    if let Err(error) = seal(&agent, volumes) {
+                        eprintln!("{error}");
+                        sys::exit_at_once();
+                    }
+                    sealed = true;
+                    say(SEALED);
                 }
+                Ok(0) if detached && sealed => return,
+                // Nothing else comes but the end.
+                _ => sys::exit_at_once(),
             }
-        })
-        .map(drop)
-        .map_err(|error| VmmError::Io("a thread", error))
+        }
+    };
+    let thread = thread::Builder::new().name("parent".to_owned()).spawn(watch);
+    thread.map(drop).map_err(|error| VmmError::Io("a thread", error))
+}
+
+/// The guest is up: the connection for its clock is the last that the VMM makes to a UNIX socket.
+fn seal(agent: &Agent, volumes: bool) -> Result<(), VmmError> {
+    let clock = clock::Keeper::new(agent).map_err(|error| VmmError::Io("the clock", error))?;
+    confine::seal(volumes).map_err(VmmError::Confine)?;
+    clock.start().map_err(|error| VmmError::Io("a thread", error))
 }
 
 #[cfg(test)]
@@ -253,6 +331,7 @@ mod tests {
             state_dir: "/s".into(),
             kernel: None,
             disk: "/s/disk.qcow2".into(),
+            base: None,
             agent_socket: "/s/agent.sock".into(),
             ready_socket: "/s/ready.sock".into(),
             cpus: 1,
@@ -262,6 +341,7 @@ mod tests {
             guest: vec![1, 2, 3],
             detached: false,
             lock: None,
+            confine: Confine::Auto,
         }
     }
 
@@ -278,11 +358,24 @@ mod tests {
 
     #[test]
     fn a_log_ends_with_all_that_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("vmm.log");
-        let (mut writer, end) = pumped(LogFile::append_to(&path)).unwrap();
-        writer.write_all(b"the last words").unwrap();
-        end.finish();
-        assert_eq!(std::fs::read(&path).unwrap(), b"the last words");
+        for with_a_thread in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("vmm.log");
+            let mut log = BoundedLog::open(LogFile::append_to(&path)).unwrap();
+            if with_a_thread {
+                log.pump().unwrap();
+            }
+            File::from(log.writer().unwrap()).write_all(b"the last words").unwrap();
+            log.finish();
+            assert_eq!(std::fs::read(&path).unwrap(), b"the last words");
+        }
+    }
+
+    #[test]
+    fn the_ports_are_those_of_the_rules() {
+        let config =
+            VmmConfig { allow: vec!["tcp:10.0.0.0/8:1-1024".into(), "tcp:[::1]:443".into()], ..config() };
+        assert_eq!(config.limits().unwrap().ports, [1..=1024, 443..=443]);
+        assert!(VmmConfig { allow: vec!["tcp".into()], ..config }.limits().is_err());
     }
 }

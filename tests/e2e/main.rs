@@ -33,6 +33,7 @@ mod oci_layout;
 mod probe;
 #[path = "../random/mod.rs"]
 mod random;
+mod second_wall;
 mod streams;
 mod terminal;
 mod tmux;

@@ -81,17 +81,17 @@ impl Agent {
         tunnel::open(stream, &format!("port {port} was connected to"), ANSWER_LIMIT)
     }
 
-    /// Tells the guest what time it is.
+    /// Connects for telling the guest what time it is, from time to time: for the first time soon, since it waits for a
+    /// connection's first request only so long.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub(in crate::vm) fn set_clock(&self, unix_ns: u64) -> Result<(), AgentError> {
-        let what = "it was told the time";
-        match self.ask(&Request::SetClock { unix_ns }, what)? {
-            GuestFrame::ClockTaken => Ok(()),
-            GuestFrame::Failed(failure) => Err(failure.into()),
-            _ => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
-        }
+    /// When nobody takes the connection.
+    pub(in crate::vm) fn clock(&self) -> Result<ClockLink, AgentError> {
+        let mut stream = self.connect_socket()?;
+        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+        stream.write_all(&hello())?;
+        let answers = MessageReader::new(Until::within(stream.try_clone()?, ANSWER_LIMIT));
+        Ok(ClockLink { stream, answers })
     }
 
     fn ask(&self, request: &Request, what: &str) -> Result<GuestFrame, AgentError> {
@@ -107,12 +107,45 @@ impl Agent {
     pub(super) fn send(&self, request: &Request) -> Result<UnixStream, AgentError> {
         let mut bytes = hello().to_vec();
         ClientFrame::Request(request.clone()).encode(&mut bytes).map_err(AgentError::TooLarge)?;
-        let connect_error = |source| AgentError::Connect { socket: self.socket.clone(), source };
-        let mut stream = connect(&self.socket).map_err(connect_error)?;
+        let mut stream = self.connect_socket()?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
         drop(stream.write_all(&bytes));
         stream.set_write_timeout(None)?;
         Ok(stream)
+    }
+
+    fn connect_socket(&self) -> Result<UnixStream, AgentError> {
+        connect(&self.socket).map_err(|source| AgentError::Connect { socket: self.socket.clone(), source })
+    }
+}
+
+/// A connection on which the guest takes the time, as often as it is told.
+#[derive(Debug)]
+pub(in crate::vm) struct ClockLink {
+    stream: UnixStream,
+    answers: MessageReader<Until, GuestFrame>,
+}
+
+impl ClockLink {
+    /// Tells the guest what time it is, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(in crate::vm) fn set(&mut self, unix_ns: u64) -> Result<(), AgentError> {
+        let what = "it was told the time";
+        let mut bytes = Vec::new();
+        ClientFrame::Request(Request::SetClock { unix_ns })
+            .encode(&mut bytes)
+            .map_err(AgentError::TooLarge)?;
+        // If the guest does not take it, that shows when its answer is read.
+        self.stream.write_all(&bytes).unwrap_or_default();
+        self.answers.get_mut().renew(ANSWER_LIMIT);
+        match self.answers.message().map_err(|error| AgentError::read(error, what))? {
+            Some(GuestFrame::ClockTaken) => Ok(()),
+            Some(GuestFrame::Failed(failure)) => Err(failure.into()),
+            Some(_) => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
+            None => Err(AgentError::Lost { what: what.to_owned() }),
+        }
     }
 }
 

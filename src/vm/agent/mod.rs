@@ -24,6 +24,7 @@ pub use bottle_protocol::{
 };
 pub use bottle_transfer::TransferError;
 pub use client::Agent;
+pub(super) use client::ClockLink;
 pub(crate) use connect::connect;
 pub use copy::{CopyError, CopyOptions, CopyStop};
 pub use error::AgentError;

@@ -43,6 +43,11 @@ impl Until {
         Self { stream, deadline: Some(Instant::now() + limit) }
     }
 
+    /// From now on, all reads together may take `limit`.
+    pub(super) fn renew(&mut self, limit: Duration) {
+        self.deadline = Some(Instant::now() + limit);
+    }
+
     /// The stream itself, for whoever has a deadline of their own.
     pub(super) fn into_stream(self) -> UnixStream {
         self.stream

@@ -2,6 +2,12 @@
 
 #![allow(unsafe_code)]
 
+mod landlock;
+mod seccomp;
+mod wall;
+#[cfg(test)]
+mod wall_tests;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
@@ -16,6 +22,8 @@ use rustix::time::{
 };
 
 use crate::vm::VmError;
+
+pub(crate) use wall::{erect_wall, seal_wall, wall_parts};
 
 /// A socket's path, without the NUL behind it (unix(7)).
 pub(crate) const SOCKET_PATH_LIMIT_BYTES: usize = 107;

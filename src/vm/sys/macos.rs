@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)]
 
+mod wall;
+
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::RawFd;
@@ -10,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::vm::VmError;
+
+pub(crate) use wall::{erect_wall, seal_wall, wall_parts};
 
 /// A socket's path, without the NUL behind it (unix(4)).
 pub(crate) const SOCKET_PATH_LIMIT_BYTES: usize = 103;

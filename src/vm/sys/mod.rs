@@ -8,13 +8,15 @@ mod unix;
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
-    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, total_memory_mib,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, erect_wall,
+    seal_wall, total_memory_mib, wall_parts,
 };
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{close_inherited, own_program};
 #[cfg(target_os = "macos")]
 pub(super) use macos::{
-    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, total_memory_mib,
+    ClockWatch, KERNEL_HINT, SOCKET_PATH_LIMIT_BYTES, add_loader_path, check_virtualisation, erect_wall,
+    seal_wall, total_memory_mib, wall_parts,
 };
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{close_inherited, own_program};
