@@ -21,9 +21,24 @@ const LIMIT_SECONDS: &str = "3600";
 const ROUNDS: &str = "3";
 const LONG_ROUNDS: &str = "30";
 
-/// The feature of a `bottle` whose allowlist can be told to leave checks out, and what that program is called then.
-const HOLES: &str = "holes";
-const BOTTLE_HOLES: &str = "bottle-with-holes";
+/// A `bottle` with something left out, for a test that wants to see what then happens.
+struct Variant {
+    /// The feature that leaves it out.
+    feature: &'static str,
+    /// What the program is called, beside `bottle` itself.
+    program: &'static str,
+    /// Where the test finds the program's name.
+    variable: &'static str,
+}
+
+const VARIANTS: [Variant; 2] = [
+    Variant { feature: "holes", program: "bottle-with-holes", variable: "BOTTLE_BIN_HOLES" },
+    Variant {
+        feature: "no-first-wall",
+        program: "bottle-no-first-wall",
+        variable: "BOTTLE_BIN_NO_FIRST_WALL",
+    },
+];
 
 /// An integration test with ignored tests: they need more than cargo gives them.
 struct Target {
@@ -59,11 +74,13 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
         cargo
     };
     let bottle = ["build", "--release", "--package", "bottle", "--bin", "bottle"];
-    command::run(cargo().args(bottle).args(["--features", HOLES]))?;
-    // Both lie beside this program.
+    // All lie beside this program.
     let xtask = paths::this_program()?;
-    let (from, to) = (xtask.with_file_name("bottle"), xtask.with_file_name(BOTTLE_HOLES));
-    std::fs::copy(&from, &to).doing(format!("copy {}", from.display()))?;
+    for variant in &VARIANTS {
+        command::run(cargo().args(bottle).args(["--features", variant.feature]))?;
+        let (from, to) = (xtask.with_file_name("bottle"), xtask.with_file_name(variant.program));
+        std::fs::copy(&from, &to).doing(format!("copy {}", from.display()))?;
+    }
     command::run(cargo().args(["build", "--release", "--workspace"]))?;
     let mut plain = vec![vec!["test", "--release", "--workspace", "--"]];
     let targets = LONG.iter().filter(|_| long);
@@ -109,8 +126,10 @@ fn run_ignored(
     }
     kvm.arg("--").arg("env").arg(assignment("BOTTLE_BIN", &release.join("bottle")));
     kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}"));
-    kvm.arg(assignment("BOTTLE_BIN_HOLES", &release.join(BOTTLE_HOLES)));
     kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
+    for variant in &VARIANTS {
+        kvm.arg(assignment(variant.variable, &release.join(variant.program)));
+    }
     for (recipe, archive) in images {
         let name = recipe.name.to_uppercase().replace('-', "_");
         kvm.arg(assignment(&format!("BOTTLE_TEST_IMAGE_{name}"), archive));
