@@ -29,30 +29,38 @@ const TRIES: u32 = 5;
 
 /// What the thread needs. The VMM makes no connections any more when it starts, so this one is for good.
 pub(super) struct Keeper {
-    watch: Option<ClockWatch>,
-    link: Result<ClockLink, AgentError>,
+    /// None where libkrun does the same.
+    parts: Option<(ClockWatch, Result<ClockLink, AgentError>)>,
 }
 
 impl Keeper {
     /// Connects to the agent.
     pub(super) fn new(agent: &Agent) -> io::Result<Self> {
-        Ok(Self { watch: ClockWatch::new()?, link: agent.clock() })
+        Ok(Self { parts: ClockWatch::new()?.map(|watch| (watch, agent.clock())) })
     }
 
     /// Starts the thread. It ends with the process, or with the guest's agent.
     pub(super) fn start(self) -> io::Result<()> {
-        let Some(mut watch) = self.watch else { return Ok(()) };
+        let Some((mut watch, link)) = self.parts else { return Ok(()) };
         let keep = move || -> Result<(), AgentError> {
-            let mut link = self.link?;
-            tell(&mut link)?;
+            let mut link = link?;
+            let mut due = true;
             let mut told = Instant::now();
             loop {
+                if due {
+                    told = Instant::now();
+                    due = match tell(&mut link) {
+                        // The next time, perhaps: a guest that is slow, or stood still with this process.
+                        Err(error @ AgentError::TimedOut { .. }) => {
+                            eprintln!("the guest's clock could not be set: {error}");
+                            true
+                        }
+                        answer => answer.map(|()| false)?,
+                    };
+                }
                 let started = Instant::now();
                 let jumped = watch.wait(TICK)?;
-                if jumped || started.elapsed() > TICK + STOOD_STILL || told.elapsed() > PERIOD {
-                    told = Instant::now();
-                    tell(&mut link)?;
-                }
+                due |= jumped || started.elapsed() > TICK + STOOD_STILL || told.elapsed() > PERIOD;
             }
         };
         let thread = thread::Builder::new().name("clock".to_owned()).stack_size(128 * 1024);
@@ -68,7 +76,7 @@ impl Keeper {
 fn tell(link: &mut ClockLink) -> Result<(), AgentError> {
     for _ in 0..TRIES {
         let asked = Instant::now();
-        link.set(unix_ns())?;
+        link.set(unix_ns)?;
         if asked.elapsed() <= PROMPT {
             break;
         }

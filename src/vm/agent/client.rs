@@ -91,7 +91,7 @@ impl Agent {
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
         stream.write_all(&hello())?;
         let answers = MessageReader::new(Until::within(stream.try_clone()?, ANSWER_LIMIT));
-        Ok(ClockLink { stream, answers })
+        Ok(ClockLink { stream, answers, unanswered: false })
     }
 
     fn ask(&self, request: &Request, what: &str) -> Result<GuestFrame, AgentError> {
@@ -124,24 +124,37 @@ impl Agent {
 pub(in crate::vm) struct ClockLink {
     stream: UnixStream,
     answers: MessageReader<Until, GuestFrame>,
+    /// An answer that did not come in time is the next one that comes.
+    unanswered: bool,
 }
 
 impl ClockLink {
-    /// Tells the guest what time it is, in nanoseconds since 1970.
+    /// Tells the guest what time it is, in nanoseconds since 1970, once it has answered all that it was told before.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub(in crate::vm) fn set(&mut self, unix_ns: u64) -> Result<(), AgentError> {
-        let what = "it was told the time";
+    /// When it does not answer. After [`AgentError::TimedOut`] it can be told again.
+    pub(in crate::vm) fn set(&mut self, unix_ns: impl Fn() -> u64) -> Result<(), AgentError> {
+        if self.unanswered {
+            self.answer()?;
+        }
         let mut bytes = Vec::new();
-        ClientFrame::Request(Request::SetClock { unix_ns })
+        ClientFrame::Request(Request::SetClock { unix_ns: unix_ns() })
             .encode(&mut bytes)
             .map_err(AgentError::TooLarge)?;
+        self.unanswered = true;
         // If the guest does not take it, that shows when its answer is read.
         self.stream.write_all(&bytes).unwrap_or_default();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<(), AgentError> {
+        let what = "it was told the time";
         self.answers.get_mut().renew(ANSWER_LIMIT);
         match self.answers.message().map_err(|error| AgentError::read(error, what))? {
-            Some(GuestFrame::ClockTaken) => Ok(()),
+            Some(GuestFrame::ClockTaken) => {
+                self.unanswered = false;
+                Ok(())
+            }
             Some(GuestFrame::Failed(failure)) => Err(failure.into()),
             Some(_) => Err(AgentError::Unexpected { what: what.to_owned(), sent: "another answer" }),
             None => Err(AgentError::Lost { what: what.to_owned() }),
