@@ -113,6 +113,25 @@ pub(super) struct SharedDir {
     pub(super) read_only: bool,
 }
 
+/// What of the host's directories a guest has, in all of its volumes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sharing {
+    Nothing,
+    ToRead,
+    ToWrite,
+}
+
+impl Limits<'_> {
+    #[cfg_attr(
+        all(target_os = "macos", not(test)),
+        expect(dead_code, reason = "a profile has each volume's rights")
+    )]
+    pub(super) fn sharing(&self) -> Sharing {
+        let of = |volume: &SharedDir| if volume.read_only { Sharing::ToRead } else { Sharing::ToWrite };
+        self.volumes.iter().map(of).max().unwrap_or(Sharing::Nothing)
+    }
+}
+
 /// Puts the wall around this thread, and all that it starts from now on. Returns its parts.
 ///
 /// # Errors
@@ -138,5 +157,44 @@ pub(super) fn summary(parts: &[WallPart]) -> String {
     match missing(parts) {
         Some(missing) => format!("the VMM is confined by: {standing}; missing: {missing}"),
         None => format!("the VMM is confined by: {standing}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said_and_the_rest_as_well() {
+        let stands = WallPart::new("system calls", Ok("seccomp".to_owned()));
+        let lacks = WallPart::new("files", Err("Landlock of Linux 6.10".to_owned()));
+        assert_eq!(
+            summary(&[stands.clone(), lacks.clone()]),
+            "the VMM is confined by: system calls (seccomp); missing: files (it takes Landlock of Linux 6.10)"
+        );
+        assert_eq!(missing(std::slice::from_ref(&stands)), None);
+        assert_eq!(summary(&[stands]), "the VMM is confined by: system calls (seccomp)");
+        assert!(summary(&[lacks]).starts_with("the VMM is confined by: nothing; missing: files"));
+    }
+
+    #[test]
+    fn one_volume_to_write_to_is_enough() {
+        let volumes = |read_only: &[bool]| {
+            let shared = |read_only: &bool| SharedDir { path: "/v".into(), read_only: *read_only };
+            let volumes = read_only.iter().map(shared).collect();
+            let nowhere = Path::new("/");
+            Limits {
+                state_dir: nowhere,
+                sockets: Vec::new(),
+                disk: nowhere,
+                base: None,
+                volumes,
+                ports: Vec::new(),
+            }
+            .sharing()
+        };
+        assert_eq!(volumes(&[]), Sharing::Nothing);
+        assert_eq!(volumes(&[true, true]), Sharing::ToRead);
+        assert_eq!(volumes(&[true, false]), Sharing::ToWrite);
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, NetPort, PathBeneath, PathFd, PathFdError, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope, make_bitflags,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
 use super::KVM;
@@ -61,6 +61,8 @@ enum LandlockError {
     Ruleset(#[from] RulesetError),
     #[error(transparent)]
     Path(#[from] PathFdError),
+    #[error("Landlock, which this kernel has, did not take any of its rules")]
+    NotEnforced,
 }
 
 fn rules(limits: &Limits<'_>) -> Result<(), LandlockError> {
@@ -94,7 +96,11 @@ fn rules(limits: &Limits<'_>) -> Result<(), LandlockError> {
         ruleset = ruleset
             .add_rules(ports.map(|port| Ok::<_, RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))))?;
     }
-    ruleset.restrict_self()?;
+    let status = ruleset.restrict_self()?;
+    // `parts` promised something.
+    if status.ruleset == RulesetStatus::NotEnforced && version() > 0 {
+        return Err(LandlockError::NotEnforced);
+    }
     Ok(())
 }
 
@@ -103,8 +109,9 @@ fn read_only() -> BitFlags<AccessFs> {
     make_bitflags!(AccessFs::{ReadFile | ReadDir})
 }
 
-/// What a guest may do in its other volumes: nothing with devices, and no programs.
+/// What a guest may do in its other volumes: nothing with devices, and no programs. Character devices are made only as far
+/// as that takes no capability: the whiteouts of overlayfs.
 fn read_write() -> BitFlags<AccessFs> {
-    let not = make_bitflags!(AccessFs::{Execute | IoctlDev | MakeBlock | MakeChar | ResolveUnix});
+    let not = make_bitflags!(AccessFs::{Execute | IoctlDev | MakeBlock | ResolveUnix});
     AccessFs::from_all(NEWEST) & !not
 }

@@ -20,7 +20,7 @@ use seccompiler::{
     apply_filter, apply_filter_all_threads,
 };
 
-use crate::vm::confine::WallPart;
+use crate::vm::confine::{Sharing, WallPart};
 
 /// A call, and what its arguments must be: all conditions of one of the lists. No list: whatever they are.
 type Rules = BTreeMap<c_long, Vec<Vec<Condition>>>;
@@ -114,35 +114,36 @@ const ALLOWED_OLD: &[c_long] = &[libc::SYS_epoll_wait, libc::SYS_poll];
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_OLD: &[c_long] = &[];
 
-/// What libkrun does to the files in a guest's volumes.
-const VOLUMES: &[c_long] = &[
+/// What libkrun does with the files in volumes that the guest reads.
+const VOLUMES_READ: &[c_long] = &[
+    libc::SYS_capget,
+    libc::SYS_fgetxattr,
+    libc::SYS_flistxattr,
+    libc::SYS_getdents64,
+    libc::SYS_lgetxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_readlinkat,
+    libc::SYS_umask,
+];
+
+/// And in those that it writes to.
+const VOLUMES_WRITE: &[c_long] = &[
+    libc::SYS_capset,
     libc::SYS_copy_file_range,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fchown,
     libc::SYS_fchownat,
-    libc::SYS_fgetxattr,
-    libc::SYS_flistxattr,
     libc::SYS_fremovexattr,
     libc::SYS_fsetxattr,
-    libc::SYS_getdents64,
-    libc::SYS_getxattr,
-    libc::SYS_lgetxattr,
     libc::SYS_linkat,
-    libc::SYS_listxattr,
-    libc::SYS_llistxattr,
     libc::SYS_lremovexattr,
     libc::SYS_lsetxattr,
     libc::SYS_mkdirat,
     libc::SYS_mknodat,
-    libc::SYS_readlinkat,
-    libc::SYS_removexattr,
     libc::SYS_renameat2,
     libc::SYS_setresgid,
     libc::SYS_setresuid,
-    libc::SYS_setxattr,
     libc::SYS_symlinkat,
-    libc::SYS_umask,
     libc::SYS_unlinkat,
     libc::SYS_utimensat,
 ];
@@ -154,7 +155,7 @@ const REFUSED: &[c_long] = &[libc::SYS_unlink, libc::SYS_readlink];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED: &[c_long] = &[];
 
-/// The same, when there are no volumes.
+/// The same, of what only volumes take.
 const REFUSED_WITHOUT_VOLUMES: &[c_long] = &[libc::SYS_unlinkat, libc::SYS_readlinkat];
 
 /// Whether the kernel has filters, and the one answer that not every kernel with filters has.
@@ -176,14 +177,16 @@ fn is_available() -> bool {
 }
 
 /// Lets this thread, and those that it starts, make only the calls of a VMM, one with or without a network and volumes.
-pub(super) fn install(network: bool, volumes: bool) -> io::Result<()> {
+pub(super) fn install(network: bool, sharing: Sharing) -> io::Result<()> {
     if !is_available() {
         return Ok(());
     }
     report_violations()?;
-    let refused = [REFUSED, if volumes { &[] } else { REFUSED_WITHOUT_VOLUMES }].concat();
-    let mut allowed = allowed(network, volumes);
-    allowed.extend(refused.iter().chain(&[libc::SYS_clone3]).map(|call| (*call, Vec::new())));
+    let mut allowed = allowed(network, sharing);
+    let without_volumes = REFUSED_WITHOUT_VOLUMES.iter().filter(|call| !allowed.contains_key(*call));
+    let refused: Vec<c_long> = REFUSED.iter().chain(without_volumes).copied().collect();
+    allowed.extend(of(&refused));
+    allowed.extend(of(&[libc::SYS_clone3]));
     let filters = [
         filter(of(&refused), SeccompAction::Allow, SeccompAction::Errno(libc::EACCES.cast_unsigned()))?,
         filter(
@@ -198,14 +201,17 @@ pub(super) fn install(network: bool, volumes: bool) -> io::Result<()> {
 }
 
 /// Takes away from all threads what only a boot needs: connections to the user's other programs, of which UNIX sockets
-/// would be the way (a docker daemon, an agent with keys: no Landlock before version 9 keeps them), listeners, and, where
-/// there are no volumes, files.
+/// would be the way (a docker daemon, an agent with keys: no Landlock before version 9 keeps them), listeners, what of KVM
+/// sets a machine up, and, where there are no volumes, files.
 pub(super) fn seal(volumes: bool) -> io::Result<()> {
     if !is_available() {
         return Ok(());
     }
     let mut sealed = of(&[libc::SYS_bind, libc::SYS_listen]);
     sealed.insert(libc::SYS_socket, vec![vec![arg(0, SeccompCmpOp::Eq, bits(libc::AF_UNIX))]]);
+    let mut kvm = vec![arg(1, SeccompCmpOp::MaskedEq(0xff00), KVM_REQUESTS << 8)];
+    kvm.extend(KVM_OF_A_RUNNING_MACHINE.map(|request| arg(1, SeccompCmpOp::Ne, request)));
+    sealed.insert(libc::SYS_ioctl, vec![kvm]);
     if !volumes {
         sealed.insert(libc::SYS_openat, Vec::new());
     }
@@ -216,12 +222,15 @@ pub(super) fn seal(volumes: bool) -> io::Result<()> {
 }
 
 /// What a VMM may call.
-fn allowed(network: bool, volumes: bool) -> Rules {
+fn allowed(network: bool, sharing: Sharing) -> Rules {
     use SeccompCmpOp::{Eq, MaskedEq, Ne};
     let mut rules = of(ALLOWED);
     rules.extend(of(ALLOWED_OLD));
-    if volumes {
-        rules.extend(of(VOLUMES));
+    if sharing >= Sharing::ToRead {
+        rules.extend(of(VOLUMES_READ));
+    }
+    if sharing >= Sharing::ToWrite {
+        rules.extend(of(VOLUMES_WRITE));
     }
     let any_of = |index, values: &[u64]| values.iter().map(|value| vec![arg(index, Eq, *value)]).collect();
     let mut only = |call, lists: Vec<Vec<Condition>>| rules.insert(call, lists);
@@ -291,6 +300,10 @@ fn arg(index: u8, op: SeccompCmpOp, value: u64) -> Condition {
 /// The group of request numbers that is KVM's (ioctl-number.rst).
 const KVM_REQUESTS: u64 = 0xae;
 
+/// What libkrun asks of a machine that runs: to run on (KVM_RUN), and on x86_64 that its interrupts go where the guest wants
+/// them (KVM_IRQ_LINE, KVM_SET_GSI_ROUTING).
+const KVM_OF_A_RUNNING_MACHINE: [u64; 3] = [0xae80, 0x4008_ae61, 0x4008_ae6a];
+
 /// Of flags, as the kernel compares them.
 fn bits(flags: c_int) -> u64 {
     u64::from(flags.cast_unsigned())
@@ -332,20 +345,25 @@ fn report_violations() -> io::Result<()> {
 extern "C" fn on_violation(signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
     // siginfo_t for SIGSYS: three numbers and padding, the caller's address, the call (sigaction(2)).
     const CALL_AT: usize = 24;
+    const WORDS: &[u8] = b"a system call is not allowed to the VMM: its seccomp filter ends it at number ";
     // SAFETY: the kernel gave a whole siginfo_t, which is larger than that; every number there is an int.
     let call = unsafe { info.cast::<u8>().add(CALL_AT).cast::<c_int>().read_unaligned() };
-    let mut line =
-        *b"a system call is not allowed to the VMM: its seccomp filter ends it at number           \n";
-    let mut at = line.len() - 2;
+    let mut digits = *b"          \n";
+    let mut at = digits.len() - 1;
     let mut rest = call.unsigned_abs();
-    while at > 0 && (rest > 0 || at == line.len() - 2) {
-        line[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
+    while at > 0 {
         at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
     }
-    // SAFETY: both may be called in a handler; the line lives through the call.
+    // SAFETY: both may be called in a handler; the text lives through the call.
     unsafe {
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        for text in [WORDS, &digits[at..]] {
+            libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len());
+        }
         libc::raise(signal);
     }
 }

@@ -9,7 +9,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::{landlock, seccomp};
-use crate::vm::confine::{Limits, WallPart};
+use crate::vm::confine::{Limits, Sharing, WallPart};
 
 /// See [`crate::vm::confine::wall_parts`].
 pub(crate) fn wall_parts() -> Vec<WallPart> {
@@ -27,9 +27,9 @@ pub(crate) fn erect_wall(limits: &Limits<'_>) -> io::Result<Vec<WallPart>> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Before what is below, which is what it takes without privileges.
     rustix::thread::set_no_new_privs(true)?;
-    drop_capabilities(!limits.volumes.is_empty())?;
+    drop_capabilities(limits.sharing())?;
     landlock::restrict(limits)?;
-    seccomp::install(!limits.ports.is_empty(), !limits.volumes.is_empty())?;
+    seccomp::install(!limits.ports.is_empty(), limits.sharing())?;
     Ok(parts)
 }
 
@@ -39,10 +39,10 @@ pub(crate) fn seal_wall(keeps_opening_files: bool) -> io::Result<()> {
 }
 
 /// Of root's capabilities, only that stays which lets it pass a directory of another user's on the way to its files; what
-/// it may do with which file is Landlock's to say. A guest that has volumes makes files of any owner in them.
-fn drop_capabilities(volumes: bool) -> io::Result<()> {
+/// it may do with which file is Landlock's to say. A guest that writes to volumes makes files of any owner in them.
+fn drop_capabilities(sharing: Sharing) -> io::Result<()> {
     let mut keep = CapabilitySet::DAC_OVERRIDE;
-    if volumes {
+    if sharing == Sharing::ToWrite {
         keep |= CapabilitySet::CHOWN
             | CapabilitySet::FOWNER
             | CapabilitySet::FSETID
