@@ -62,6 +62,11 @@ const TARGETS: [Target; 4] = [
 /// Those whose ignored tests need nothing but time.
 const LONG: [(&str, &str); 2] = [("bottle", "image_torture"), ("bottle-ext4", "directories")];
 
+/// Unit tests that need a kernel with all of the second wall, which the emulated host's has: a module of the library's, and
+/// what tells them that nothing may be missing.
+const WALL_TESTS: &str = "vm::sys::linux::wall_tests::";
+const WHOLE_WALL: &str = "BOTTLE_TEST_WHOLE_WALL=1";
+
 type Image = (&'static images::Recipe, PathBuf);
 
 /// Runs all tests, the long ones only if they are wanted; returns the exit code of the first that failed.
@@ -96,16 +101,28 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     }
     let targets = TARGETS.iter().flat_map(|target| ["--package", target.package, "--test", target.name]);
     let build = ["test", "--release", "--no-run", "--message-format=json"];
-    let messages = command::text(cargo().args(build).args(targets))?;
+    let messages = command::text(cargo().args(build).args(["--lib"]).args(targets))?;
     let rounds = if long { LONG_ROUNDS } else { ROUNDS };
-    let mut failed = 0;
+    let built = |name, kind| {
+        executable(&messages, name, kind)
+            .ok_or_else(|| Error::other(format!("cargo built no tests of {name} ({kind})")))
+    };
+    let mut failed = if filters.is_empty() { run_wall_tests(&built("bottle", "lib")?)? } else { 0 };
     for target in &TARGETS {
-        let program = executable(&messages, target.name)
-            .ok_or_else(|| Error::other(format!("cargo built no integration test {}", target.name)))?;
+        let program = built(target.name, "test")?;
         let code = run_ignored(target, &program, &images, rounds, filters)?;
         failed = if failed == 0 { code } else { failed };
     }
     Ok(failed)
+}
+
+/// Runs those unit tests again that this machine's kernel may be too old for.
+fn run_wall_tests(program: &Path) -> Result<u8> {
+    println!("\n     Running the tests of the second wall in the emulated host");
+    let mut kvm = Command::new(paths::this_program()?);
+    kvm.args(["kvm", "--emulate", "--", "env", WHOLE_WALL]).arg(program).arg(WALL_TESTS);
+    let status = kvm.status().doing("run xtask kvm")?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
 
 /// Runs a target's ignored tests in a place that has what they need.
@@ -160,12 +177,12 @@ struct Built {
     kind: Vec<String>,
 }
 
-/// The program that cargo built for the integration test of this name.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// The program that cargo built for the tests of this target: an integration test's, or a library's own.
+fn executable(messages: &str, name: &str, kind: &str) -> Option<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()).find_map(|message| {
         let target = message.target?;
         let wanted = message.reason == "compiler-artifact" && target.name == name;
-        if wanted && target.kind.iter().any(|kind| kind == "test") { message.executable } else { None }
+        if wanted && target.kind.iter().any(|found| found == kind) { message.executable } else { None }
     })
 }
 
@@ -180,7 +197,8 @@ not json
 {"reason":"compiler-artifact","target":{"name":"bottle","kind":["bin"]},"executable":"/t/bottle"}
 {"reason":"compiler-artifact","target":{"name":"e2e","kind":["test"]},"executable":"/t/deps/e2e-1"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(executable(messages, "e2e"), Some(PathBuf::from("/t/deps/e2e-1")));
-        assert_eq!(executable(messages, "other"), None);
+        assert_eq!(executable(messages, "e2e", "test"), Some(PathBuf::from("/t/deps/e2e-1")));
+        assert_eq!(executable(messages, "e2e", "lib"), None);
+        assert_eq!(executable(messages, "other", "test"), None);
     }
 }
