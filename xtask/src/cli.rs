@@ -50,10 +50,10 @@ enum Verb {
         /// Run only the tests whose names contain one of these
         filters: Vec<String>,
     },
-    /// Feed the parsers of images with made-up input, for ten minutes each
+    /// Feed the parsers of images, and the device behind the allowlist, with made-up input, for ten minutes each
     Fuzz {
         /// Only this one
-        #[arg(value_parser = ["layers", "manifest"])]
+        #[arg(value_parser = ["layers", "manifest", "vsock"])]
         target: Option<String>,
         /// How long each runs
         #[arg(long, value_name = "N", default_value_t = 600)]
