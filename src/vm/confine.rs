@@ -137,6 +137,10 @@ impl Limits<'_> {
 /// # Errors
 /// When something of the wall could be had and failed; with [`Confine::Require`], also when a part can't be had.
 pub(super) fn erect(limits: &Limits<'_>, confine: Confine) -> io::Result<Vec<WallPart>> {
+    // For the test of the prober, which is to find what the first wall then lets through.
+    if cfg!(feature = "holes") {
+        return Ok(Vec::new());
+    }
     let parts = sys::erect_wall(limits)?;
     match missing(&parts) {
         Some(missing) if confine == Confine::Require => Err(io::Error::other(format!("missing: {missing}"))),
@@ -146,7 +150,7 @@ pub(super) fn erect(limits: &Limits<'_>, confine: Confine) -> io::Result<Vec<Wal
 
 /// Takes away what only a boot needs, from all threads.
 pub(super) fn seal(keeps_opening_files: bool) -> io::Result<()> {
-    sys::seal_wall(keeps_opening_files)
+    if cfg!(feature = "holes") { Ok(()) } else { sys::seal_wall(keeps_opening_files) }
 }
 
 /// What the log says of the wall.
