@@ -41,6 +41,7 @@ pub mod allowlist;
 
 /// What libkrun logs of a refusal: here for its unit tests alone.
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "in libkrun, it is reached")]
 #[path = "../../vendor/libkrun/files/src/devices/src/virtio/vsock/denials.rs"]
 #[rustfmt::skip]
 mod denials;

@@ -1,6 +1,6 @@
 //! The names of Linux's error numbers: the guest's, whatever the host's own are.
 
-const NAMES: [(i32, &str); 23] = [
+const NAMES: [(i32, &str); 24] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (5, "EIO"),
@@ -10,6 +10,7 @@ const NAMES: [(i32, &str); 23] = [
     (19, "ENODEV"),
     (22, "EINVAL"),
     (30, "EROFS"),
+    (38, "ENOSYS"),
     (71, "EPROTO"),
     (90, "EMSGSIZE"),
     (93, "EPROTONOSUPPORT"),
