@@ -199,7 +199,7 @@ fn start(config: &VmmConfig, log: &mut BoundedLog<Sieve>) -> Result<Infallible, 
     // As if libkrun let every name through that a guest with volumes sends: for the test that only the second wall stands in.
     #[cfg(feature = "no-first-wall")]
     if !config.volumes.is_empty() {
-        krun.add_volume("host", Path::new("/"), false)?;
+        krun.add_volume("host", std::path::Path::new("/"), false)?;
     }
     krun.add_qcow2_disk("root", &config.disk)?;
     if config.allow.is_empty() {
