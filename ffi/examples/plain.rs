@@ -1,11 +1,12 @@
 //! The least program that boots a guest with libkrun, to compare ours with.
 //!
 //! ```text
-//! plain DISK.qcow2 MEMORY_MIB CPUS INIT
+//! plain DISK.qcow2|- MEMORY_MIB CPUS INIT [tsi [RULE]...]
 //! ```
 //!
 //! INIT, a static Linux binary, runs as PID 1 on an empty root that has `dev`, `proc`, `sys` and `newroot`; the disk
-//! is `/dev/vda`. There is no vsock device and nothing is printed. The process ends when INIT ends or reboots.
+//! is `/dev/vda`. There is no vsock device unless TSI is wanted, without an allowlist if there is no rule. Nothing is printed. The
+//! process ends when INIT ends or reboots.
 
 #![allow(unsafe_code)]
 
@@ -24,10 +25,13 @@ fn check(result: i32, call: &str) -> Result<u32, Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [disk, memory_mib, cpus, init] = arguments.as_slice() else {
-        return Err("usage: plain DISK.qcow2 MEMORY_MIB CPUS INIT".into());
+    let [disk, memory_mib, cpus, init, network @ ..] = arguments.as_slice() else {
+        return Err("usage: plain DISK.qcow2|- MEMORY_MIB CPUS INIT [tsi [RULE]...]".into());
     };
-    let disk = CString::new(disk.as_str())?;
+    let disk = if disk == "-" { None } else { Some(CString::new(disk.as_str())?) };
+    let texts: Vec<CString> =
+        network.iter().skip(1).map(|rule| CString::new(rule.as_str())).collect::<Result<_, _>>()?;
+    let rules: Vec<_> = texts.iter().map(|rule| rule.as_ptr()).chain([ptr::null()]).collect();
     // libkrun keeps a reference to the bytes for as long as the VM runs, which is until this process ends.
     let init: &'static [u8] = fs::read(init).map_err(|error| format!("{init}: {error}"))?.leak();
     let null = File::options().read(true).write(true).open("/dev/null")?.into_raw_fd();
@@ -46,11 +50,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             let added = krun_fs_add_overlay_dir(context, root, directory.as_ptr(), 0o040_755);
             check(added, "krun_fs_add_overlay_dir")?;
         }
-        let format = KRUN_DISK_FORMAT_QCOW2;
-        let id = c"vda".as_ptr();
-        let added = krun_add_disk3(context, id, disk.as_ptr(), format, false, false, KRUN_SYNC_RELAXED);
-        check(added, "krun_add_disk3")?;
+        if let Some(disk) = &disk {
+            let format = KRUN_DISK_FORMAT_QCOW2;
+            let id = c"vda".as_ptr();
+            let added = krun_add_disk3(context, id, disk.as_ptr(), format, false, false, KRUN_SYNC_RELAXED);
+            check(added, "krun_add_disk3")?;
+        }
         check(krun_disable_implicit_vsock(context), "krun_disable_implicit_vsock")?;
+        if rules.len() > 1 {
+            check(krun_set_tsi_allowlist(context, rules.as_ptr()), "krun_set_tsi_allowlist")?;
+        }
+        if !network.is_empty() {
+            check(krun_add_vsock(context, KRUN_TSI_HIJACK_INET), "krun_add_vsock")?;
+        }
         check(krun_disable_implicit_console(context), "krun_disable_implicit_console")?;
         check(krun_add_virtio_console_default(context, null, null, null), "krun_add_virtio_console_default")?;
         check(krun_start_enter(context), "krun_start_enter")?;

@@ -5,6 +5,7 @@
 //! - [`start`] (b): a command in a new VM, against the least program that boots the same with plain libkrun ([`plain`]).
 //! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
 //! - [`exec`] (d, e): requests to a VM that runs, and copies of files; against the bare port, docker, and `cat`.
+//! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun without one.
 //!
 //! All but (a) and images run where KVM works, by the hidden option `--inside`.
 
@@ -13,6 +14,7 @@ mod exec;
 mod image;
 mod import;
 mod memory;
+mod net;
 mod plain;
 mod start;
 mod table;
@@ -49,6 +51,8 @@ pub(crate) enum Part {
     Exec,
     /// Imports of large images; takes root
     Image,
+    /// TCP from a guest to the host, behind allowlists
+    Net,
 }
 
 /// Runs these parts, all if there is none.
@@ -68,14 +72,14 @@ pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
     if wanted(Part::A) {
         import::run(&programs, archive)?;
     }
-    if ![Part::B, Part::C, Part::Exec].into_iter().any(wanted) {
+    if ![Part::B, Part::C, Part::Exec, Part::Net].into_iter().any(wanted) {
         return Ok(0);
     }
     let work = tempfile::tempdir().doing("make a temporary directory")?;
     let inits = plain::Inits::build(work.path())?;
     let this = paths::this_program()?;
     let mut command: Vec<OsString> = vec![this.into(), "bench".into()];
-    let names = [("b", Part::B), ("c", Part::C), ("exec", Part::Exec)];
+    let names = [("b", Part::B), ("c", Part::C), ("exec", Part::Exec), ("net", Part::Net)];
     command.extend(names.iter().filter(|(_, part)| wanted(*part)).map(|(name, _)| name.into()));
     command.extend(["--size".into(), copy_mib.to_string().into()]);
     command.extend(["--inside".into(), archive.into(), inits.directory.into()]);
@@ -114,6 +118,9 @@ pub(crate) fn run_inside(parts: &[Part], copy_mib: u64, archive: &Path, inits: &
     }
     if parts.contains(&Part::Exec) {
         exec::run(&setting, copy_mib)?;
+    }
+    if parts.contains(&Part::Net) {
+        net::run(&setting.plain)?;
     }
     Ok(ExitCode::SUCCESS)
 }

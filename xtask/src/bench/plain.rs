@@ -1,12 +1,14 @@
-//! The reference: `ffi/examples/plain.rs`, which does nothing but boot, and two inits for it that do next to nothing.
+//! The reference: `ffi/examples/plain.rs`, which does nothing but boot, two inits for it that do next to
+//! nothing, and one that connects to the host.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
+use super::net;
 use crate::{
     command,
     error::{Context, Result},
@@ -20,6 +22,40 @@ const TRUE: &str =
 /// Idles.
 const IDLE: &str = "fn main() { loop { std::thread::park(); } }";
 
+/// Connects to the host: sends a file's worth in one connection, makes many that the host answers with a byte, and reports how
+/// long as many took that are refused. The numbers are filled in.
+const NET: &str = r#"
+use std::{io::{Read, Write}, net::{TcpStream, UdpSocket}, os::fd::AsRawFd, time::Instant};
+#[repr(C)]
+struct Request { name: [u8; 16], flags: i16, rest: [u8; 22] }
+unsafe extern "C" {
+    fn ioctl(fd: i32, what: u64, ...) -> i32;
+    fn reboot(how: i32) -> i32;
+}
+// A guest asks its own loopback first, and the host only when that refuses: it has to be up (SIOCSIFFLAGS, IFF_UP).
+fn loopback_up() {
+    let mut request = Request { name: [0; 16], flags: 1, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    assert_eq!(unsafe { ioctl(socket.as_raw_fd(), 0x8914, &mut request) }, 0);
+}
+fn connect() -> TcpStream { TcpStream::connect("@TO@").unwrap() }
+fn main() {
+    loopback_up();
+    let mut one = connect();
+    for _ in 0..@MIB@ { one.write_all(&[7; 1 << 20]).unwrap(); }
+    drop(one);
+    for _ in 0..@CONNECTIONS@ { connect().read_exact(&mut [0]).unwrap(); }
+    let start = Instant::now();
+    for _ in 0..@CONNECTIONS@ { assert!(TcpStream::connect("127.0.0.1:9").is_err()); }
+    let took = start.elapsed().as_nanos() as u64;
+    let mut last = connect();
+    last.write_all(&took.to_le_bytes()).unwrap();
+    last.read_exact(&mut [0]).unwrap();
+    unsafe { reboot(0x0123_4567) };
+}
+"#;
+
 /// The inits, built.
 pub(super) struct Inits {
     pub(super) directory: PathBuf,
@@ -27,7 +63,8 @@ pub(super) struct Inits {
 
 impl Inits {
     pub(super) fn build(directory: &Path) -> Result<Self> {
-        for (name, source) in [("true", TRUE), ("idle", IDLE)] {
+        let net = net::filled_in(NET);
+        for (name, source) in [("true", TRUE), ("idle", IDLE), ("net", &net)] {
             let path = directory.join(format!("{name}.rs"));
             fs::write(&path, source).file("write", &path)?;
             let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -59,8 +96,19 @@ impl Plain {
     }
 
     pub(super) fn command(&self, init: &str) -> Command {
+        self.with_disk(self.disk.as_os_str(), init)
+    }
+
+    /// Without a disk, and with TSI, behind these rules if there are any.
+    pub(super) fn with_network(&self, init: &str, rules: &[String]) -> Command {
+        let mut plain = self.with_disk("-".as_ref(), init);
+        plain.arg("tsi").args(rules);
+        plain
+    }
+
+    fn with_disk(&self, disk: &OsStr, init: &str) -> Command {
         let mut plain = Command::new(&self.program);
-        plain.arg(&self.disk).args([super::MEMORY_MIB, super::CPUS]).arg(self.inits.join(init));
+        plain.arg(disk).args([super::MEMORY_MIB, super::CPUS]).arg(self.inits.join(init));
         plain.env("LD_LIBRARY_PATH", &self.libraries);
         plain
     }
