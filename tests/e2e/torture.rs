@@ -74,7 +74,9 @@ fn one_round(home: &Home, copies: &Path, round: usize, random: &mut Random, sync
     let mut launch = launch.start();
     if random.index(3) == 0 {
         thread::sleep(random.below(LAUNCH));
-        kill_something(random);
+        if !kill_something(random) {
+            panic!("there was nothing to kill: {}", launch.end().quoted());
+        }
     } else {
         let launched = launch.end();
         assert_eq!(launched.code, 0, "{}", launched.quoted());
@@ -83,9 +85,11 @@ fn one_round(home: &Home, copies: &Path, round: usize, random: &mut Random, sync
             let execs = scope.spawn(|| write_lines(home, &name, round, &over));
             scope.spawn(|| copy(home, &name, &copies.join(round.to_string()), &over));
             thread::sleep(random.below(WORK));
-            kill_something(random);
+            let killed = kill_something(random);
             over.store(true, Ordering::Relaxed);
-            execs.join().unwrap()
+            let lines = execs.join().unwrap();
+            assert!(killed, "it ended by itself: {}", last_words(&home.path().join(&name)));
+            lines
         });
         synced.entry(name.clone()).or_default().extend(lines);
         launch = home.bottle(&["ps"]).start();
@@ -98,19 +102,28 @@ fn one_round(home: &Home, copies: &Path, round: usize, random: &mut Random, sync
     assert!(there || !lines, "{name} is gone, and what it has written");
 }
 
+/// What its VMM and its launcher have logged last.
+fn last_words(dir: &Path) -> String {
+    let end = |name: &str| {
+        let text = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(8).collect();
+        format!("{name}: {}", lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
+    };
+    ["vmm.log", "launcher.log", "bottle.json"].map(end).join("\n")
+}
+
 /// Kills launcher, VMM or both, whatever there is of them; if there is nothing, there will be, and nobody wants to wait for its
-/// end.
-fn kill_something(random: &mut Random) {
+/// end. Says whether there was anything, within a minute.
+fn kill_something(random: &mut Random) -> bool {
     let (launchers_too, vmms_too) = [(true, false), (false, true), (true, true)][random.index(3)];
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut victims = if launchers_too { launchers() } else { Vec::new() };
         victims.extend(if vmms_too { vmm_processes() } else { Vec::new() });
         victims.iter().for_each(|victim| kill(*victim, Signal::KILL));
-        if !victims.is_empty() {
-            return;
+        if !victims.is_empty() || Instant::now() > deadline {
+            return !victims.is_empty();
         }
-        assert!(Instant::now() < deadline, "there is nothing to kill");
         thread::sleep(Duration::from_millis(5));
     }
 }
