@@ -64,7 +64,9 @@ fn bottles_that_are_killed_leave_their_disks_and_nothing_else() {
 
 /// Starts a bottle, or one that there is again, and kills something of it.
 fn one_round(home: &Home, copies: &Path, round: usize, random: &mut Random, synced: &mut Synced) {
-    let there = bottles(home.path());
+    let mut there = bottles(home.path());
+    // What was killed before its process ran is `gc`'s, and can't be resumed.
+    there.retain(|name| has_run(&home.path().join(name)));
     let old = there.get(random.index(there.len() + 2)).cloned();
     let launch = match &old {
         Some(name) => home.bottle(&["resume", "-d", name]),
@@ -100,6 +102,12 @@ fn one_round(home: &Home, copies: &Path, round: usize, random: &mut Random, sync
     let there = bottles(home.path()).contains(&name);
     let lines = synced.get(&name).is_some_and(|lines| !lines.is_empty());
     assert!(there || !lines, "{name} is gone, and what it has written");
+}
+
+/// Has a bottle's process run, as its record says?
+fn has_run(dir: &Path) -> bool {
+    let record = std::fs::read(dir.join("bottle.json")).unwrap_or_default();
+    serde_json::from_slice::<serde_json::Value>(&record).is_ok_and(|record| record["has_run"] == true)
 }
 
 /// What its VMM and its launcher have logged last.

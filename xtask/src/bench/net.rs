@@ -21,7 +21,7 @@ const TO: &str = "127.0.0.16:5201";
 const MIB: usize = 64;
 
 /// One after the other.
-const CONNECTIONS: u32 = 1000;
+const CONNECTIONS: u32 = 500;
 
 /// Of each; a multiple of three, so that each is first as often.
 const RUNS: usize = 6;
