@@ -1,0 +1,27 @@
+//! One static program, several daemons of a bottle's bundle: `bottle-sidecar MODE [ARGUMENT…]`. What a mode does is in the
+//! module of its name.
+
+mod health;
+mod init;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// What a mode's `main` gets, and what it gives back.
+type Mode = fn(Vec<OsString>) -> ExitCode;
+
+/// Every mode.
+const MODES: &[(&str, Mode)] = &[("init", init::main), ("health", health::main)];
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    match MODES.iter().find(|(mode, _)| name == *mode) {
+        Some((_, run)) => run(arguments.collect()),
+        None => {
+            let known: Vec<&str> = MODES.iter().map(|(mode, _)| *mode).collect();
+            eprintln!("bottle-sidecar: {} is no mode; there are {}", name.display(), known.join(", "));
+            ExitCode::from(2)
+        }
+    }
+}
