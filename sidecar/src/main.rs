@@ -1,8 +1,12 @@
 //! One static program, several daemons of a bottle's bundle: `bottle-sidecar MODE [ARGUMENT…]`. What a mode does is in the
 //! module of its name.
+//!
+//! The container's process 1 is `init`. The others are started by it, or by docker at the launcher's request.
 
+mod client;
 mod health;
 mod init;
+mod secrets;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,7 +15,7 @@ use std::process::ExitCode;
 type Mode = fn(Vec<OsString>) -> ExitCode;
 
 /// Every mode.
-const MODES: &[(&str, Mode)] = &[("init", init::main), ("health", health::main)];
+const MODES: &[(&str, Mode)] = &[("init", init::main), ("health", health::main), ("secrets", secrets::main)];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -24,4 +28,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Writes a line to stderr, which docker keeps as the container's log. There is nobody to tell if that fails.
+fn log(line: &str) {
+    use std::io::Write;
+    let mut stderr = std::io::stderr().lock();
+    drop(stderr.write_all(format!("bottle-sidecar: {line}\n").as_bytes()));
 }
