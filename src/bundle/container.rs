@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, HostConfig,
-    HostConfigLogConfig, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, HealthConfig,
+    HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptions;
 
@@ -15,6 +16,11 @@ use super::logs;
 use super::names;
 use super::network::Network;
 use super::spec::BundleSpec;
+
+/// How often docker looks whether the container is well, and how long that may take: for people who look at `docker ps`. The
+/// launcher asks by itself.
+const HEALTH_INTERVAL_NS: i64 = 30_000_000_000;
+const HEALTH_TIMEOUT_NS: i64 = 10_000_000_000;
 
 /// Makes the container, not yet started. Its alias is taken from here on.
 pub(super) async fn create(
@@ -53,6 +59,23 @@ fn request(spec: &BundleSpec, network: &Network, alias: Ipv4Addr) -> ContainerCr
             (tcp(*port), Some(vec![binding]))
         })
         .collect();
+    let mounts = spec.mounts.iter().map(|mount| Mount {
+        typ: Some(MountType::BIND),
+        source: mount.source.to_str().map(str::to_owned),
+        target: Some(mount.target.clone()),
+        read_only: Some(mount.read_only),
+        ..Mount::default()
+    });
+    // What is in memory is data, whatever it looks like.
+    let tmpfs =
+        spec.tmpfs.iter().map(|(path, options)| (path.clone(), format!("noexec,nosuid,nodev,{options}")));
+    let health = spec.health.as_ref().map(|argv| HealthConfig {
+        test: Some(std::iter::once("CMD".to_owned()).chain(argv.iter().cloned()).collect()),
+        interval: Some(HEALTH_INTERVAL_NS),
+        timeout: Some(HEALTH_TIMEOUT_NS),
+        retries: Some(2),
+        ..HealthConfig::default()
+    });
     let pinned = EndpointSettings {
         ipam_config: Some(EndpointIpamConfig {
             ipv4_address: Some(network.container.to_string()),
@@ -73,6 +96,9 @@ fn request(spec: &BundleSpec, network: &Network, alias: Ipv4Addr) -> ContainerCr
         memory_swap: Some(memory_bytes),
         pids_limit: Some(i64::from(hold.pids)),
         readonly_rootfs: Some(hold.read_only_root),
+        mounts: Some(mounts.collect()),
+        tmpfs: Some(tmpfs.collect()),
+        extra_hosts: Some(spec.extra_hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect()),
         init: Some(hold.init),
         // A bundle that ends is an event that its launcher must see, not something to paper over.
         restart_policy: Some(RestartPolicy {
@@ -95,6 +121,7 @@ fn request(spec: &BundleSpec, network: &Network, alias: Ipv4Addr) -> ContainerCr
         env: Some(spec.env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
         exposed_ports: Some(spec.ports.iter().copied().map(tcp).collect()),
         labels: Some(labels),
+        healthcheck: health,
         host_config: Some(host_config),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.id.clone(), pinned)])),

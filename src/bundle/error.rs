@@ -191,6 +191,53 @@ pub enum BundleError {
         /// The bottle.
         slug: String,
     },
+    /// The manifest says what no daemon could do.
+    #[error(transparent)]
+    Manifest(#[from] super::manifest::ManifestError),
+    /// A file of the bundle's directory.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No certificate authority could be made.
+    #[error("cannot make the certificate authority of {daemon}: {reason}")]
+    Authority {
+        /// Whose it would be.
+        daemon: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A token's source gives none.
+    #[error("{source_of_it} {reason}")]
+    Token {
+        /// Which source; never what it gave.
+        source_of_it: String,
+        /// What it did.
+        reason: String,
+    },
+    /// The tokens did not get to the daemon.
+    #[error("{container} did not take its tokens: {reason}")]
+    HandOver {
+        /// The container.
+        container: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Daemons do not listen, and the deadline has passed.
+    #[error("not ready in {container} within {waited_ms} ms: {daemons}{}", quoted(.log))]
+    DaemonsNotReady {
+        /// The container.
+        container: String,
+        /// Which, and how they last ended, if they did.
+        daemons: String,
+        /// Milliseconds we waited.
+        waited_ms: u128,
+        /// The last lines of the container's log.
+        log: String,
+    },
     /// Anything else, in docker's own words.
     #[error("docker could not {doing}: {words}")]
     Docker {
@@ -231,6 +278,13 @@ impl BundleError {
             }
             Self::AliasesTaken { .. } => {
                 "end one of them, or let `bottle gc` remove those whose launcher is gone"
+                    .to_owned()
+            }
+            Self::Token { .. } => {
+                "a route of the bottle names it: set it for `bottle`, or correct the route".to_owned()
+            }
+            Self::DaemonsNotReady { .. } => {
+                "`docker build` its image anew if `bottle` is of another version; the bundle's log directory has each daemon's log"
                     .to_owned()
             }
             Self::AliasMissing { alias } => sys::missing_alias_hint(*alias),

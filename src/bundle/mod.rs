@@ -17,23 +17,36 @@
 //! names that are not ours are an error and stay as they are.
 
 mod alias;
+mod ca;
 mod client;
 mod container;
 mod error;
+mod files;
+mod inside;
 mod lifecycle;
 mod logs;
+mod manifest;
 pub mod names;
 mod network;
+pub mod plan;
 mod ready;
 mod remove;
 mod routes;
+mod sidecars;
 mod socket;
 mod spec;
 mod sys;
+mod tokens;
 
 pub use alias::{ALIASES, Alias};
 pub use client::Docker;
 pub use error::BundleError;
 pub use lifecycle::Bundle;
+pub use manifest::{
+    AuthScheme, BundleManifest, HostPattern, ManifestError, Route, SecretPattern, TokenSource,
+};
+pub use plan::BundlePlan;
 pub use remove::{Swept, sweep};
-pub use spec::{BundleSpec, Hardening};
+pub use sidecars::{Sidecars, SidecarsSpec};
+pub use spec::{BundleSpec, Hardening, Mount};
+pub use tokens::read_tokens;

@@ -1,5 +1,6 @@
 //! What a bundle is to be: the image, its ports, and how tightly it is held.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::BundleError;
@@ -23,8 +24,27 @@ pub struct BundleSpec {
     pub command: Option<Vec<String>>,
     /// Instead of the image's user, as docker takes it: a name or number, `:group`.
     pub user: Option<String>,
+    /// Files and directories of this machine in the container.
+    pub mounts: Vec<Mount>,
+    /// Directories in memory, and docker's options for each.
+    pub tmpfs: Vec<(String, String)>,
+    /// Entries of the container's `/etc/hosts`.
+    pub extra_hosts: Vec<(String, IpAddr)>,
+    /// What docker runs in the container now and then to see how it is.
+    pub health: Option<Vec<String>>,
     /// How tightly the container is held.
     pub hardening: Hardening,
+}
+
+/// A file or directory of this machine in the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Its path here, absolute.
+    pub source: PathBuf,
+    /// Its path in the container, absolute.
+    pub target: String,
+    /// The container cannot write it.
+    pub read_only: bool,
 }
 
 impl BundleSpec {
@@ -38,6 +58,10 @@ impl BundleSpec {
             env: Vec::new(),
             command: None,
             user: None,
+            mounts: Vec::new(),
+            tmpfs: Vec::new(),
+            extra_hosts: Vec::new(),
+            health: None,
             hardening: Hardening::default(),
         }
     }
@@ -58,6 +82,15 @@ impl BundleSpec {
             }
             if self.ports[..at].contains(port) {
                 return invalid(format!("port {port} is there twice"));
+            }
+        }
+        for mount in &self.mounts {
+            // Docker would read anything but an absolute path as a volume's name.
+            if !mount.source.is_absolute() || mount.source.to_str().is_none() {
+                return invalid(format!(
+                    "{} cannot be mounted: not an absolute path in UTF-8",
+                    mount.source.display()
+                ));
             }
         }
         for (key, value) in &self.env {

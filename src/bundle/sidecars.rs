@@ -1,0 +1,229 @@
+//! A bundle that runs the daemons of a plan.
+//!
+//! ```text
+//! BundlePlan ─► files, CAs ─► container ─► tokens, on the stdin of `bottle-sidecar secrets` ─► all daemons ready
+//! ```
+//!
+//! Tokens go from their source on the host through this process, docker's stream and the init's memory into egress's: they are in no
+//! file, no argument, no environment, and in nothing that docker keeps. The init has them to start egress again.
+
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bottle_protocol::bundle::{self as protocol, Answer, Secrets, State, Status};
+
+use super::client::Docker;
+use super::error::BundleError;
+use super::files::Files;
+use super::inside;
+use super::lifecycle::Bundle;
+use super::logs;
+use super::plan::{BundlePlan, egress_name};
+use super::spec::{BundleSpec, Mount};
+use super::tokens::read_tokens;
+
+/// The program that is everything of ours in the container.
+const PROGRAM: &str = "/usr/local/bin/bottle-sidecar";
+
+/// A program that only asks the init is done in a tenth of a second; to start it in an emulated host that is busy takes some tens
+/// of these.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
+
+/// What [`Sidecars::start`] makes.
+#[derive(Debug, Clone)]
+pub struct SidecarsSpec {
+    /// The bottle.
+    pub slug: String,
+    /// The directory that all bottles of one user share, as in [`BundleSpec`].
+    pub state_dir: PathBuf,
+    /// The directory of this bundle: configurations, keys, logs. Made if it is not there; its parent must be.
+    pub dir: PathBuf,
+    /// The image, made of `images/sidecars/`.
+    pub image: String,
+    /// What is to run in it.
+    pub plan: BundlePlan,
+    /// How long all daemons together may take until they are ready. Two seconds or three are usual, mitmproxy's; an emulated
+    /// machine takes some twenty times that.
+    pub ready_limit: Duration,
+}
+
+/// A bundle whose daemons are ready.
+#[derive(Debug)]
+pub struct Sidecars {
+    bundle: Bundle,
+    first_hop: SocketAddrV4,
+    ca: String,
+    log_dir: PathBuf,
+    plan: BundlePlan,
+}
+
+impl Sidecars {
+    /// Starts a bundle and waits until all its daemons are ready. On a failure everything docker has of it is removed; its
+    /// directory stays, for its logs.
+    ///
+    /// `stop` is looked at between the steps, as by [`Bundle::start_unless`].
+    pub async fn start(
+        docker: &Docker,
+        spec: SidecarsSpec,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, BundleError> {
+        // Before anything is made: a token that is not to be had is a matter of the user's.
+        let tokens = read_tokens(&spec.plan.tokens).await?;
+        let files = Files::write(&spec.dir, &spec.slug, &spec.plan)?;
+        let bundle = Bundle::start_unless(docker, container(&spec, &files), stop).await?;
+        let started = async {
+            if !tokens.is_empty() {
+                hand_over(docker, bundle.container(), &tokens).await?;
+            }
+            tokio::select! {
+                ready = wait_ready(docker, bundle.container(), &files, spec.ready_limit) => ready?,
+                ended = bundle.ended(docker) => return Err(ended),
+            }
+            let port = spec.plan.first_hop;
+            let missing = || BundleError::NotPublished { container: bundle.container().to_owned(), port };
+            bundle.endpoint(port).ok_or_else(missing)
+        };
+        match started.await {
+            Ok(first_hop) => {
+                Ok(Self { bundle, first_hop, ca: files.ca.clone(), log_dir: files.log(), plan: spec.plan })
+            }
+            Err(error) => {
+                if let Err(second) = Bundle::remove(docker, &spec.state_dir, &spec.slug).await {
+                    log::warn!("removing the bundle of {}: {second}", spec.slug);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The container and its network.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Where the guest's HTTP and HTTPS go.
+    pub fn first_hop(&self) -> SocketAddrV4 {
+        self.first_hop
+    }
+
+    /// The CA of the first hop, PEM: the guest is to trust it.
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// Where the daemons' logs are: `NAME.log`, and before it `NAME.log.old`. That of pipelock is its audit log, a line of JSON a
+    /// request.
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
+    /// How the daemons are.
+    pub async fn status(&self, docker: &Docker) -> Result<Vec<Status>, BundleError> {
+        status(docker, self.bundle.container(), &self.user(), Duration::ZERO).await
+    }
+
+    /// Reads all tokens from their sources again and hands them over, every `interval`, for good: a token that has changed on the
+    /// host is used without a restart. A source that fails is warned of, and the old tokens stay.
+    pub async fn keep_tokens_fresh(&self, docker: &Docker, interval: Duration) {
+        let mut last = Secrets::new();
+        loop {
+            tokio::time::sleep(interval).await;
+            match self.refresh_tokens(docker, &last).await {
+                Ok(tokens) => last = tokens,
+                Err(error) => log::warn!("{error}; the old tokens stay"),
+            }
+        }
+    }
+
+    /// Reads all tokens from their sources and hands them over if they are not `last`.
+    pub async fn refresh_tokens(&self, docker: &Docker, last: &Secrets) -> Result<Secrets, BundleError> {
+        let tokens = read_tokens(&self.plan.tokens).await?;
+        if tokens != *last && !tokens.is_empty() {
+            hand_over(docker, self.bundle.container(), &tokens).await?;
+        }
+        Ok(tokens)
+    }
+
+    fn user(&self) -> String {
+        let owner = super::files::Owner::choose();
+        format!("{}:{}", owner.uid, owner.gid)
+    }
+}
+
+/// The container of a plan, held as tightly as its daemons can bear.
+fn container(spec: &SidecarsSpec, files: &Files) -> BundleSpec {
+    let owner = files.owner;
+    let mount =
+        |source: PathBuf, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
+    let mut made = BundleSpec::new(&spec.slug, &spec.state_dir, &spec.image);
+    made.ports.clone_from(&spec.plan.ports);
+    made.user = Some(format!("{}:{}", owner.uid, owner.gid));
+    made.mounts = vec![
+        mount(files.config(), protocol::CONFIG_DIR, true),
+        mount(files.passwd(), "/etc/passwd", true),
+        mount(files.log(), protocol::LOG_DIR, false),
+    ];
+    made.tmpfs = vec![
+        // Others may pass through: the launcher's programs come as root without its rights.
+        (protocol::RUN_DIR.to_owned(), format!("size=64m,mode=0755,uid={},gid={}", owner.uid, owner.gid)),
+        ("/tmp".to_owned(), "size=64m,mode=1777".to_owned()),
+    ];
+    made.extra_hosts = spec.plan.extra_hosts.clone().into_iter().collect();
+    made.health = Some(vec![PROGRAM.to_owned(), "health".to_owned()]);
+    made.hardening.read_only_root = true;
+    made
+}
+
+/// Hands egress its tokens. As root, which no daemon is, so that the init takes them from nobody else.
+async fn hand_over(docker: &Docker, container: &str, tokens: &Secrets) -> Result<(), BundleError> {
+    let failed = |reason: String| BundleError::HandOver { container: container.to_owned(), reason };
+    let all = std::collections::BTreeMap::from([(egress_name(), tokens)]);
+    let text = serde_json::to_vec(&all).map_err(|_| failed("they cannot be written as JSON".to_owned()))?;
+    let argv = [PROGRAM, "secrets"];
+    let outcome = inside::run(docker, container, "0:0", &argv, Some(&text), ASK_LIMIT).await?;
+    if outcome.code == 0 { Ok(()) } else { Err(failed(outcome.stderr)) }
+}
+
+async fn wait_ready(
+    docker: &Docker,
+    container: &str,
+    files: &Files,
+    limit: Duration,
+) -> Result<(), BundleError> {
+    let since = Instant::now();
+    let user = format!("{}:{}", files.owner.uid, files.owner.gid);
+    let all = status(docker, container, &user, limit).await?;
+    let late: Vec<&Status> = all.iter().filter(|one| one.state != State::Ready).collect();
+    if late.is_empty() {
+        return Ok(());
+    }
+    let shown = late.iter().map(|one| match &one.last_end {
+        Some(how) => format!("{} (it {how})", one.name),
+        None => one.name.clone(),
+    });
+    Err(BundleError::DaemonsNotReady {
+        container: container.to_owned(),
+        daemons: shown.collect::<Vec<_>>().join(", "),
+        waited_ms: since.elapsed().as_millis(),
+        log: logs::tail(docker, container).await,
+    })
+}
+
+async fn status(
+    docker: &Docker,
+    container: &str,
+    user: &str,
+    wait: Duration,
+) -> Result<Vec<Status>, BundleError> {
+    let wait_ms = wait.as_millis().to_string();
+    let argv = [PROGRAM, "health", "--wait", &wait_ms];
+    let outcome = inside::run(docker, container, user, &argv, None, wait + ASK_LIMIT).await?;
+    match serde_json::from_slice(&outcome.stdout) {
+        Ok(Answer::Status(all)) => Ok(all),
+        _ => Err(BundleError::Docker {
+            doing: format!("ask the daemons of {container}"),
+            words: format!("exit code {}: {}", outcome.code, outcome.stderr),
+        }),
+    }
+}
