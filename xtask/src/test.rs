@@ -46,17 +46,27 @@ struct Target {
     package: &'static str,
     /// It needs docker, and no KVM.
     here: bool,
-    /// Docker is to have the test images.
-    wants_images: bool,
+    wants: Wants,
+}
+
+/// The images that docker is to have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    None,
+    /// Those of the tests.
+    TestImages,
+    /// The bundle's.
+    Sidecars,
 }
 
 /// Those that need a docker daemon, those that need a kernel which lets root do all that root may, and those that need both
 /// and KVM.
-const TARGETS: [Target; 4] = [
-    Target { name: "bundle", package: "bottle", here: true, wants_images: false },
-    Target { name: "image_fidelity", package: "bottle", here: true, wants_images: false },
-    Target { name: "growth", package: "bottle-ext4", here: false, wants_images: false },
-    Target { name: "e2e", package: "bottle", here: false, wants_images: true },
+const TARGETS: [Target; 5] = [
+    Target { name: "bundle", package: "bottle", here: true, wants: Wants::None },
+    Target { name: "sidecars", package: "bottle", here: true, wants: Wants::Sidecars },
+    Target { name: "image_fidelity", package: "bottle", here: true, wants: Wants::None },
+    Target { name: "growth", package: "bottle-ext4", here: false, wants: Wants::None },
+    Target { name: "e2e", package: "bottle", here: false, wants: Wants::TestImages },
 ];
 
 /// Those whose ignored tests need nothing but time.
@@ -142,10 +152,25 @@ fn run_ignored(
     // Its own process: it changes its network and takes signals.
     let mut kvm = Command::new(paths::this_program()?);
     kvm.args(["kvm", "--docker", "--timeout", LIMIT_SECONDS]).args(target.here.then_some("--here"));
-    for (_, archive) in images.iter().filter(|(recipe, _)| target.wants_images && recipe.in_docker) {
+    let tests = target.wants == Wants::TestImages;
+    for (_, archive) in images.iter().filter(|(recipe, _)| tests && recipe.in_docker) {
         kvm.arg("--image").arg(archive);
     }
-    kvm.arg("--").arg("env").arg(assignment("BOTTLE_BIN", &release.join("bottle")));
+    let mut sidecars = None;
+    if target.wants == Wants::Sidecars {
+        match images::sidecars::ensure() {
+            Ok(image) => {
+                kvm.arg("--image").arg(&image.archive);
+                sidecars = Some(format!("BOTTLE_TEST_SIDECARS={}", image.reference));
+            }
+            // A registry that does not have all of its parts is no fault of the tests'; to run none of them is said.
+            Err(error) => {
+                eprintln!("xtask: SKIPPED, all ignored tests of {}: no image: {error}", target.name);
+                return Ok(0);
+            }
+        }
+    }
+    kvm.arg("--").arg("env").args(sidecars).arg(assignment("BOTTLE_BIN", &release.join("bottle")));
     kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}"));
     kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
     for variant in &VARIANTS {

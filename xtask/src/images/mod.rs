@@ -6,9 +6,12 @@
 //! debootstrap ─► tree ─► docker import ─► docker build (xtask/images/NAME.Dockerfile) ─► docker save ─► cache
 //! ```
 //!
+//! The image of the bundle, which users have too, is in [`sidecars`].
+//!
 //! An archive is kept under a name that holds its recipe's hash.
 
 mod debootstrap;
+pub(crate) mod sidecars;
 
 use std::{
     fs,
@@ -182,7 +185,7 @@ fn make(missing: &[&(&'static Recipe, PathBuf)]) -> Result<()> {
         // docker makes it readable for its own user only, but others may run the tests.
         fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
         fs::rename(&saved, archive).file("rename to", archive)?;
-        remove_older(recipe, archive);
+        remove_older_of(recipe.name, archive);
     }
     Ok(())
 }
@@ -199,21 +202,28 @@ fn import(docker: &Dockerd, base: &Base, work: &Path) -> Result<()> {
         let least = base.least_files;
         return Err(Error::other(format!("{} has {files} files, less than {least}", base.name)));
     }
+    import_tree(docker, &tree, base.name, &[])?;
+    fs::remove_dir_all(&tree).file("remove", &tree)
+}
+
+/// Makes a directory an image, and applies these instructions of Dockerfiles to it.
+fn import_tree(docker: &Dockerd, tree: &Path, name: &str, changes: &[&str]) -> Result<()> {
     let mut tar = Command::new("tar");
     let mut tar = tar
         .args(["--numeric-owner", "--sort=name", "-c", "."])
-        .current_dir(&tree)
+        .current_dir(tree)
         .stdout(Stdio::piped())
         .spawn()
         .doing("start tar")?;
     let input = tar.stdout.take().map_or_else(Stdio::null, Stdio::from);
-    let import = docker.docker().args(["import", "-", base.name]).stdin(input).stdout(Stdio::null()).status();
-    let import = import.doing("start docker import")?;
+    let mut import = docker.docker();
+    import.arg("import").args(changes.iter().flat_map(|change| ["--change", change])).args(["-", name]);
+    let import = import.stdin(input).stdout(Stdio::null()).status().doing("start docker import")?;
     let tar = tar.wait().doing("wait for tar")?;
     if !import.success() || !tar.success() {
-        return Err(Error::other(format!("import {}: docker {import}, tar {tar}", base.name)));
+        return Err(Error::other(format!("import {name}: docker {import}, tar {tar}")));
     }
-    fs::remove_dir_all(&tree).file("remove", &tree)
+    Ok(())
 }
 
 /// How many regular files there are in a directory and those below it.
@@ -241,8 +251,8 @@ fn build(docker: &Dockerd, recipe: &Recipe, work: &Path) -> Result<()> {
 }
 
 /// Removes what older recipes of this image have left.
-fn remove_older(recipe: &Recipe, archive: &Path) {
-    let prefix = format!("{}-", recipe.name);
+fn remove_older_of(name: &str, archive: &Path) {
+    let prefix = format!("{name}-");
     let Some(Ok(entries)) = archive.parent().map(fs::read_dir) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -1,0 +1,149 @@
+//! The image of a bottle's bundle, from `images/sidecars/`.
+//!
+//! ```text
+//! images/sidecars/ + bottle-sidecar, static ─► context ─► docker build ─► docker save ─► cache
+//!                                                             ▲
+//! golang:…, debian:… pulled, or local stand-ins under their names
+//! ```
+//!
+//! Where no registry of containers can be reached, the stand-ins are what those images are in the main: a minimal Debian of the same
+//! release, and that with this machine's own Go. The Dockerfile does not know the difference. Its tag is the hash of what it is
+//! made of.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{debootstrap, import_tree};
+use crate::{
+    command,
+    error::{Context, Error, Result},
+    kvm::{Dockerd, hex},
+    paths,
+};
+
+/// As `cargo xtask images` knows it.
+pub(crate) const NAME: &str = "sidecars";
+
+const DEBIAN: &str = "debian:bookworm-slim";
+const GOLANG: &str = "golang:1.26-bookworm";
+/// Where that image has Go.
+const GO_ROOT: &str = "usr/local/go";
+const GO_ENV: &str =
+    "ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the image is made of, beside the program.
+const FILES: [&str; 4] = ["Dockerfile", "certificates/README", "egress.py", "requirements.txt"];
+
+/// The image, saved.
+pub(crate) struct Image {
+    /// Its name in docker, with the tag.
+    pub(crate) reference: String,
+    pub(crate) archive: PathBuf,
+}
+
+/// The image, made if it is not in the cache.
+pub(crate) fn ensure() -> Result<Image> {
+    let program = build_program()?;
+    let source = paths::workspace().join("images/sidecars");
+    let mut hash = Sha256::new();
+    for path in FILES.iter().map(|file| source.join(file)).chain([program.clone()]) {
+        let bytes = fs::read(&path).file("read", &path)?;
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    let tag = hex(&hash.finalize()[..8]);
+    let archive = paths::cache_dir()?.join("images").join(format!("{NAME}-{tag}.tar"));
+    let image = Image { reference: format!("bottle-sidecars:{tag}"), archive };
+    if !image.archive.exists() {
+        let _lock = paths::lock_cache()?;
+        if !image.archive.exists() {
+            make(&image, &source, &program)?;
+        }
+    }
+    Ok(image)
+}
+
+/// Builds bottle-sidecar for this machine, static, where the guest's init is built as well.
+fn build_program() -> Result<PathBuf> {
+    let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let directory = paths::workspace().join("target/guest");
+    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace()).env(flags, "-C target-feature=+crt-static");
+    cargo.env("CARGO_TARGET_DIR", &directory);
+    cargo.args(["build", "--quiet", "--locked", "--package", "bottle-sidecar", "--bin", "bottle-sidecar"]);
+    command::run(cargo.args(["--profile", "guest", "--target", &target]))?;
+    Ok(directory.join(target).join("guest/bottle-sidecar"))
+}
+
+fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::other("to make the images takes root: debootstrap and docker need it"));
+    }
+    let cache = paths::cache_dir()?.join("images");
+    paths::make_dir(&cache)?;
+    let work = tempfile::tempdir_in(&cache).file("make a directory in", &cache)?;
+    // The build fetches by this machine's own network: no bridge, and nothing of this machine's is changed.
+    let options = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
+    let docker =
+        Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
+    bases(&docker, work.path())?;
+    let context = work.path().join("context");
+    paths::make_dir(&context.join("certificates"))?;
+    for file in FILES {
+        fs::copy(source.join(file), context.join(file)).file("copy", source.join(file))?;
+    }
+    fs::copy(program, context.join("bottle-sidecar")).file("copy", program)?;
+    // A machine behind a proxy of its own has that proxy's CA there.
+    if let Some(certificates) = env::var_os("SSL_CERT_FILE").map(PathBuf::from) {
+        fs::copy(&certificates, context.join("certificates/machine.crt")).file("copy", &certificates)?;
+    }
+    eprintln!("images: building {}", image.reference);
+    let mut build = docker.docker();
+    build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=host", "--tag"]);
+    command::output(build.arg(&image.reference).arg(&context))?;
+    let saved = work.path().join("saved.tar");
+    command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(&image.reference))?;
+    fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
+    fs::rename(&saved, &image.archive).file("rename to", &image.archive)?;
+    super::remove_older_of(NAME, &image.archive);
+    Ok(())
+}
+
+/// Gets the images that the Dockerfile begins with.
+fn bases(docker: &Dockerd, work: &Path) -> Result<()> {
+    let pull = |name: &str| command::succeeds(docker.docker().args(["pull", "--quiet", name]));
+    if pull(DEBIAN) && pull(GOLANG) {
+        return Ok(());
+    }
+    eprintln!("images: no registry has {DEBIAN} and {GOLANG} for us: making stand-ins");
+    let tree = work.join("stand-in");
+    debootstrap::make(&tree, &[], debootstrap::Installer::Debootstrap)?;
+    import_tree(docker, &tree, DEBIAN, &[])?;
+    let go = command::text(Command::new("go").args(["env", "GOROOT"]))?;
+    let copy = ["--archive", "--no-target-directory", go.trim()];
+    command::output(Command::new("cp").args(copy).arg(tree.join(GO_ROOT)))?;
+    import_tree(docker, &tree, GOLANG, &[GO_ENV])?;
+    fs::remove_dir_all(&tree).file("remove", &tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dockerfile_begins_with_what_is_got_for_it() {
+        let text = include_str!("../../../images/sidecars/Dockerfile");
+        let mut bases: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next()).collect();
+        bases.sort_unstable();
+        bases.dedup();
+        assert_eq!(bases, [DEBIAN, GOLANG]);
+    }
+}
