@@ -2,7 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose,
+};
 
 use super::error::BundleError;
 
@@ -31,6 +34,10 @@ pub(super) fn mint(daemon: &str, slug: &str) -> Result<Authority, BundleError> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
         vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+    // mitmproxy names the issuer in what it signs by the SHA-1 of the issuer's key, and OpenSSL wants that to be the issuer's own name
+    // for it. It is a name, and nothing rests on it.
+    let name = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, key.public_key_raw());
+    params.key_identifier_method = KeyIdMethod::PreSpecified(name.as_ref().to_vec());
     // The times: rcgen's, from 1975 on. A bottle's CA ends with its bottle, and a guest's clock may be off.
     let certificate = params.self_signed(&key).map_err(failed)?;
     Ok(Authority { certificate: certificate.pem(), key: ec_private_key(&key).ok_or_else(no_key)? })
