@@ -7,6 +7,7 @@ mod client;
 mod health;
 mod init;
 mod secrets;
+mod supervise;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -15,7 +16,12 @@ use std::process::ExitCode;
 type Mode = fn(Vec<OsString>) -> ExitCode;
 
 /// Every mode.
-const MODES: &[(&str, Mode)] = &[("init", init::main), ("health", health::main), ("secrets", secrets::main)];
+const MODES: &[(&str, Mode)] = &[
+    ("init", init::main),
+    ("health", health::main),
+    ("secrets", secrets::main),
+    ("supervise", supervise::main),
+];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
