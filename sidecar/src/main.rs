@@ -1,15 +1,18 @@
 //! One static program, several daemons of a bottle's bundle: `bottle-sidecar MODE [ARGUMENT…]`. What a mode does is in the
 //! module of its name.
 //!
-//! The container's process 1 is `init`. The others are started by it, or by docker at the launcher's request.
+//! The container's process 1 is `init`. The others are started by it, by docker at the launcher's request, or by git: it runs
+//! its hooks without a mode, and they are told by the name of the link by which we are called.
 
 mod client;
+mod git_gate;
 mod health;
 mod init;
 mod secrets;
 mod supervise;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What a mode's `main` gets, and what it gives back.
@@ -21,10 +24,19 @@ const MODES: &[(&str, Mode)] = &[
     ("health", health::main),
     ("secrets", secrets::main),
     ("supervise", supervise::main),
+    ("git-gate", git_gate::main),
+    ("git-gate-hold", git_gate::hold),
 ];
 
+/// What git calls, by the name of a link.
+const HOOKS: &[(&str, Mode)] = &[("access", git_gate::access), ("pre-receive", git_gate::pre_receive)];
+
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os().skip(1);
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().map(PathBuf::from).unwrap_or_default();
+    if let Some((_, hook)) = HOOKS.iter().find(|(name, _)| called.file_name() == Some(name.as_ref())) {
+        return hook(arguments.collect());
+    }
     let name = arguments.next().unwrap_or_default();
     match MODES.iter().find(|(mode, _)| name == *mode) {
         Some((_, run)) => run(arguments.collect()),
