@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -97,6 +97,11 @@ fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<std::path::Path
     bytes.push(b'\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&bytes)?;
+    if rustix::process::geteuid().is_root() {
+        // Root writes for the container's user, whose directory it is.
+        let dir = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;
+        std::os::unix::fs::fchown(&file, Some(dir.uid()), Some(dir.gid()))?;
+    }
     Ok(new)
 }
 

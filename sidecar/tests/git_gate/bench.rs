@@ -169,7 +169,7 @@ impl Bench {
 fn start_gate(dir: &Path, config: &GitGateConfig) -> Group {
     let config_path = dir.join("git-gate.json");
     file::write(&config_path, config).unwrap();
-    let mut gate = Command::new(env!("CARGO_BIN_EXE_bottle-sidecar"));
+    let mut gate = contained(env!("CARGO_BIN_EXE_bottle-sidecar"));
     gate.arg("git-gate").arg(&config_path).stdin(Stdio::piped());
     gate.stderr(fs::File::options().append(true).create(true).open(dir.join("gate.log")).unwrap());
     let mut gate = Group::start(&mut gate);
@@ -178,6 +178,17 @@ fn start_gate(dir: &Path, config: &GitGateConfig) -> Group {
     gate.0.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
     await_port(config.listen.port());
     gate
+}
+
+/// A program with no more rights than it has in the container, where nobody has capabilities.
+pub(crate) fn contained(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.arg("--no-new-privs");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+    }
+    command.arg(program);
+    command
 }
 
 /// An ed25519 key pair; its public half.
