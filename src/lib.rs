@@ -2,7 +2,8 @@
 //!
 //! Data passes from [`image`] (a docker image becomes `base.ext4`) to [`vm`] (a disk becomes a running guest);
 //! [`bundle`] is the container that the guest may reach, and [`launch`] puts the three together and takes them
-//! apart again. [`state`] says where all that lies on disk. [`probe`] looks for ways out of a guest.
+//! apart again. [`proposals`] is how an agent gets more rights. [`state`] says where all that lies on disk. [`probe`] looks for
+//! ways out of a guest.
 //!
 //! # As a library
 //!
@@ -51,5 +52,6 @@ pub mod launch;
 pub mod logs;
 pub mod plan;
 pub mod probe;
+pub mod proposals;
 pub mod state;
 pub mod vm;

@@ -39,7 +39,15 @@ pub fn read<T: DeserializeOwned>(path: &Path, limit_bytes: u64) -> io::Result<T>
 /// # Errors
 /// When the disk does not take it; what was there is there then.
 pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let new = write_new(path, value)?;
+    write_bytes(path, &json(value)?)
+}
+
+/// Puts a file in place, whole, in the place of what was there. Only its owner may read it.
+///
+/// # Errors
+/// When the disk does not take it; what was there is there then.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = write_new(path, bytes)?;
     fs::rename(&new, path).inspect_err(|_| fs::remove_file(&new).unwrap_or_default())
 }
 
@@ -48,7 +56,7 @@ pub fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] when somebody has.
 pub fn create<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let new = write_new(path, value)?;
+    let new = write_new(path, &json(value)?)?;
     let linked = fs::hard_link(&new, path);
     fs::remove_file(&new)?;
     linked
@@ -85,7 +93,13 @@ fn stem(name: &OsStr) -> Option<String> {
     String::from_utf8(stem.to_owned()).ok()
 }
 
-fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<std::path::PathBuf> {
+fn json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
     let mut name = path.as_os_str().to_owned();
     // Two who write the same file at once don't write into one.
     name.push(format!(".{}{NEW}", std::process::id()));
@@ -93,10 +107,8 @@ fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<std::path::Path
     // What a crash left under this name, of a process of the same number.
     fs::remove_file(&new)
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
-    let mut bytes = serde_json::to_vec_pretty(value)?;
-    bytes.push(b'\n');
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     if rustix::process::geteuid().is_root() {
         // Root writes for the container's user, whose directory it is.
         let dir = fs::metadata(path.parent().unwrap_or(Path::new(".")))?;

@@ -63,9 +63,8 @@
 //! ([`CopyPart::cost`]), so that a million empty files are no way around it.
 //!
 //! [`GuestConfig`] is what the guest's init reads when it starts. [`probe`] is not part of all this: it is what a process
-//! in the guest and its host say to each other on that process's stdin and stdout.
-//! [`GuestConfig`] is what the guest's init reads when it starts. [`bundle`] is another conversation: the launcher's with the init
-//! of the bundle's container.
+//! in the guest and its host say to each other on that process's stdin and stdout. Nor is [`bundle`], the launcher's conversation
+//! with the init of the bundle's container.
 
 pub mod bundle;
 mod config;

@@ -238,6 +238,12 @@ pub enum BundleError {
         /// The last lines of the container's log.
         log: String,
     },
+    /// The bottle has no bundle that runs.
+    #[error("the bottle {slug} has no bundle that runs")]
+    NoBundle {
+        /// The bottle.
+        slug: String,
+    },
     /// Anything else, in docker's own words.
     #[error("docker could not {doing}: {words}")]
     Docker {

@@ -9,6 +9,9 @@
 //!     upstream-ca/     ca.pem: a copy of the declared one
 //!   passwd             mounted read-only at /etc/passwd: ssh and git want their user to have a name
 //!   ca.pem             the CA that the guest is to trust
+//!   manifest.json      what is in force: the bottle's manifest, and what was granted since
+//!   mirrors/           mounted at /var/lib/bottle/mirrors: git-gate's
+//!   supervise/         proposals/ and answers/, mounted below /var/lib/bottle, see `crate::proposals`
 //!   log/               mounted at /var/log/bottle: NAME.log, NAME.log.old
 //! ```
 //!
@@ -23,9 +26,22 @@ use std::path::{Path, PathBuf};
 use super::ca::{self, Authority};
 use super::error::BundleError;
 use super::plan::{BundlePlan, EGRESS_CA, EGRESS_PORT, PIPELOCK_CA, PIPELOCK_CA_KEY, UPSTREAM_CA};
+use super::plan::{git_gate, pretty, supervise};
 
 /// The user of a container whose launcher is root: the "nonroot" of distroless images, with no file on any system.
 const NOBODY: u32 = 65532;
+/// The manifest that is in force.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The configurations.
+pub(crate) const CONFIG: &str = "config";
+/// pipelock's audit log.
+pub(crate) const PIPELOCK_LOG: &str = "log/pipelock.log";
+/// What the container asks for.
+pub(crate) const PROPOSALS: &str = "supervise/proposals";
+/// What is said to that.
+pub(crate) const ANSWERS: &str = "supervise/answers";
+/// git-gate's mirrors.
+const MIRRORS: &str = "mirrors";
 /// A bundle of CAs has some 200 KiB.
 const CA_MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -71,12 +87,20 @@ impl Files {
             let path = path.to_owned();
             move |source| BundleError::File { path, source }
         };
-        let config = dir.join("config");
-        match fs::remove_dir_all(&config) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&config)(error)),
-            _ => {}
+        let config = dir.join(CONFIG);
+        let (mirrors, supervise) = (dir.join(MIRRORS), dir.join("supervise"));
+        // What was granted to an earlier run, it had asked for.
+        for one in [&config, &mirrors, &supervise] {
+            match fs::remove_dir_all(one) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(one)(error)),
+                _ => {}
+            }
         }
-        for one in [dir.to_owned(), config.clone(), dir.join("log")] {
+        let shared = [supervise, dir.join(PROPOSALS), dir.join(ANSWERS)];
+        let shared = shared.into_iter().filter(|_| plan.manifest.supervise);
+        let mirrors = (!plan.manifest.git.is_empty()).then_some(mirrors);
+        for one in [dir.to_owned(), config.clone(), dir.join("log")].into_iter().chain(mirrors).chain(shared)
+        {
             make_dir(&one, owner).map_err(at(&one))?;
         }
         let put = |path: PathBuf, bytes: &[u8]| write_file(&path, bytes, owner).map_err(at(&path));
@@ -104,6 +128,7 @@ impl Files {
         let passwd =
             format!("root:x:0:0::/:/usr/sbin/nologin\nbottle:x:{uid}:{gid}::/run/bottle:/usr/sbin/nologin\n");
         put(dir.join("passwd"), passwd.as_bytes())?;
+        put(dir.join(MANIFEST), &pretty(&plan.manifest))?;
         put(dir.join("ca.pem"), first_hop.certificate.as_bytes())?;
         Ok(Self { dir: dir.to_owned(), owner, ca: first_hop.certificate })
     }
@@ -111,6 +136,15 @@ impl Files {
     /// What is mounted at `/etc/bottle`.
     pub(super) fn config(&self) -> PathBuf {
         self.dir.join("config")
+    }
+
+    /// What else is mounted for the daemons of this plan: from here, to there, read-only or not.
+    pub(super) fn mounts(&self, plan: &BundlePlan) -> Vec<(PathBuf, &'static str, bool)> {
+        let mirrors =
+            [(MIRRORS, git_gate::MIRRORS, false)].into_iter().filter(|_| !plan.manifest.git.is_empty());
+        let asked = [(PROPOSALS, supervise::PROPOSALS, false), (ANSWERS, supervise::ANSWERS, true)];
+        let asked = asked.into_iter().filter(|_| plan.manifest.supervise);
+        mirrors.chain(asked).map(|(from, to, read_only)| (self.dir.join(from), to, read_only)).collect()
     }
 
     /// What is mounted at `/etc/passwd`.

@@ -9,18 +9,28 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::git_gate::{GitGateError, GitUpstream};
+
 /// A bottle's bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BundleManifest {
     /// The hosts that may be reached over HTTP and HTTPS, beside those of [`routes`](Self::routes).
     pub hosts: Vec<HostPattern>,
+    /// The hosts that an operator granted to the running bundle, beside these. They are apart, since a pipelock that runs takes
+    /// no configuration with more exceptions from its checks, only one with more hosts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub granted: Vec<HostPattern>,
     /// Those whose TLS pipelock does not open: it sees which host, and nothing else. For hosts that are trusted with whatever the
     /// agent knows, and need WebSockets, compression or bodies beyond pipelock's limits. They may be reached without being in
     /// [`hosts`](Self::hosts).
     pub pass_through: Vec<HostPattern>,
     /// Requests that get a credential.
     pub routes: Vec<Route>,
+    /// Repositories that may be fetched from, and pushed to by rules.
+    pub git: Vec<GitUpstream>,
+    /// The agent may ask the operator for more than this.
+    pub supervise: bool,
     /// Secrets to look for, beside those that pipelock knows.
     pub secrets: Vec<SecretPattern>,
     /// Hosts that have another address than the DNS says, or that it does not know. They may be private.
@@ -164,6 +174,9 @@ pub enum ManifestError {
         /// Which field, and why.
         what: String,
     },
+    /// An upstream of the git gate.
+    #[error(transparent)]
+    Git(#[from] GitGateError),
     /// A field elsewhere.
     #[error("{what}")]
     Other {

@@ -30,6 +30,7 @@ pub mod names;
 mod network;
 pub mod plan;
 mod ready;
+mod reload;
 mod remove;
 mod routes;
 mod sidecars;
@@ -41,11 +42,13 @@ mod tokens;
 pub use alias::{ALIASES, Alias};
 pub use client::Docker;
 pub use error::BundleError;
+pub(crate) use files::{ANSWERS, CONFIG, MANIFEST, PIPELOCK_LOG, PROPOSALS};
 pub use lifecycle::Bundle;
 pub use manifest::{
     AuthScheme, BundleManifest, HostPattern, ManifestError, Route, SecretPattern, TokenSource,
 };
 pub use plan::BundlePlan;
+pub use plan::git_gate::{GitGateError, GitUpstream};
 pub use remove::{Swept, sweep};
 pub use sidecars::{Sidecars, SidecarsSpec};
 pub use spec::{BundleSpec, Hardening, Mount};

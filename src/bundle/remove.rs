@@ -22,8 +22,8 @@ const OTHERS_REMOVAL: Duration = Duration::from_secs(30);
 const OTHERS_RETRY: Duration = Duration::from_millis(100);
 
 /// One thing of ours that docker has.
-struct Found {
-    id: String,
+pub(super) struct Found {
+    pub(super) id: String,
     name: String,
     slug: String,
 }
@@ -87,7 +87,7 @@ pub async fn sweep(
     Ok(swept)
 }
 
-async fn containers(
+pub(super) async fn containers(
     docker: &Docker,
     state_dir: &Path,
     slug: Option<&str>,

@@ -7,6 +7,7 @@
 //! Tokens go from their source on the host through this process, docker's stream and the init's memory into egress's: they are in no
 //! file, no argument, no environment, and in nothing that docker keeps. The init has them to start egress again.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -19,12 +20,11 @@ use super::files::Files;
 use super::inside;
 use super::lifecycle::Bundle;
 use super::logs;
-use super::plan::{BundlePlan, egress_name};
+use super::manifest::ManifestError;
+use super::plan::git_gate;
+use super::plan::{BundlePlan, SIDECAR, egress_name};
 use super::spec::{BundleSpec, Mount};
 use super::tokens::read_tokens;
-
-/// The program that is everything of ours in the container.
-const PROGRAM: &str = "/usr/local/bin/bottle-sidecar";
 
 /// A program that only asks the init is done in a tenth of a second; to start it in an emulated host that is busy takes some tens
 /// of these.
@@ -70,12 +70,13 @@ impl Sidecars {
     ) -> Result<Self, BundleError> {
         // Before anything is made: a token that is not to be had is a matter of the user's.
         let tokens = read_tokens(&spec.plan.tokens).await?;
+        let identities = git_gate::read_identities(&spec.plan.identities).map_err(ManifestError::from)?;
         let files = Files::write(&spec.dir, &spec.slug, &spec.plan)?;
         let bundle = Bundle::start_unless(docker, container(&spec, &files), stop).await?;
         let started = async {
-            if !tokens.is_empty() {
-                hand_over(docker, bundle.container(), &tokens).await?;
-            }
+            let secrets = [(egress_name(), &tokens), (git_gate::NAME, &identities)];
+            hand_over(docker, bundle.container(), secrets.into_iter().filter(|(_, all)| !all.is_empty()))
+                .await?;
             tokio::select! {
                 ready = wait_ready(docker, bundle.container(), &files, spec.ready_limit) => ready?,
                 ended = bundle.ended(docker) => return Err(ended),
@@ -140,7 +141,7 @@ impl Sidecars {
     pub async fn refresh_tokens(&self, docker: &Docker, last: &Secrets) -> Result<Secrets, BundleError> {
         let tokens = read_tokens(&self.plan.tokens).await?;
         if tokens != *last && !tokens.is_empty() {
-            hand_over(docker, self.bundle.container(), &tokens).await?;
+            hand_over(docker, self.bundle.container(), [(egress_name(), &tokens)]).await?;
         }
         Ok(tokens)
     }
@@ -164,23 +165,32 @@ fn container(spec: &SidecarsSpec, files: &Files) -> BundleSpec {
         mount(files.passwd(), "/etc/passwd", true),
         mount(files.log(), protocol::LOG_DIR, false),
     ];
+    let more = files.mounts(&spec.plan).into_iter();
+    made.mounts.extend(more.map(|(source, target, read_only)| mount(source, target, read_only)));
     made.tmpfs = vec![
         // Others may pass through: the launcher's programs come as root without its rights.
         (protocol::RUN_DIR.to_owned(), format!("size=64m,mode=0755,uid={},gid={}", owner.uid, owner.gid)),
         ("/tmp".to_owned(), "size=64m,mode=1777".to_owned()),
     ];
     made.extra_hosts = spec.plan.extra_hosts.clone().into_iter().collect();
-    made.health = Some(vec![PROGRAM.to_owned(), "health".to_owned()]);
+    made.health = Some(vec![SIDECAR.to_owned(), "health".to_owned()]);
     made.hardening.read_only_root = true;
     made
 }
 
-/// Hands egress its tokens. As root, which no daemon is, so that the init takes them from nobody else.
-async fn hand_over(docker: &Docker, container: &str, tokens: &Secrets) -> Result<(), BundleError> {
+/// Hands daemons their secrets. As root, which no daemon is, so that the init takes them from nobody else.
+async fn hand_over<'a>(
+    docker: &Docker,
+    container: &str,
+    secrets: impl IntoIterator<Item = (&'static str, &'a Secrets)>,
+) -> Result<(), BundleError> {
+    let all: BTreeMap<&str, &Secrets> = secrets.into_iter().collect();
+    if all.is_empty() {
+        return Ok(());
+    }
     let failed = |reason: String| BundleError::HandOver { container: container.to_owned(), reason };
-    let all = std::collections::BTreeMap::from([(egress_name(), tokens)]);
     let text = serde_json::to_vec(&all).map_err(|_| failed("they cannot be written as JSON".to_owned()))?;
-    let argv = [PROGRAM, "secrets"];
+    let argv = [SIDECAR, "secrets"];
     let outcome = inside::run(docker, container, "0:0", &argv, Some(&text), ASK_LIMIT).await?;
     if outcome.code == 0 { Ok(()) } else { Err(failed(outcome.stderr)) }
 }
@@ -217,7 +227,7 @@ async fn status(
     wait: Duration,
 ) -> Result<Vec<Status>, BundleError> {
     let wait_ms = wait.as_millis().to_string();
-    let argv = [PROGRAM, "health", "--wait", &wait_ms];
+    let argv = [SIDECAR, "health", "--wait", &wait_ms];
     let outcome = inside::run(docker, container, user, &argv, None, wait + ASK_LIMIT).await?;
     match serde_json::from_slice(&outcome.stdout) {
         Ok(Answer::Status(all)) => Ok(all),

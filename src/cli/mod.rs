@@ -4,6 +4,7 @@
 //!   an image. [`here`] and [`background`] are where a launch goes on.
 //! - [`exec`]: one more command in a bottle that runs.
 //! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
+//! - [`proposals`]: what agents ask for, and the operator's answers.
 //! - [`cp`] copies files into a bottle and out of it.
 //! - [`probe`] looks for ways out of a bottle.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
@@ -25,6 +26,7 @@ mod logs;
 mod probe;
 mod process;
 mod progress;
+mod proposals;
 mod ps;
 mod report;
 mod resume;
@@ -66,6 +68,9 @@ enum Verb {
     Stop(end::StopArgs),
     Resume(resume::ResumeArgs),
     Rm(end::RmArgs),
+    Proposals(proposals::ProposalsArgs),
+    Approve(proposals::ApproveArgs),
+    Deny(proposals::DenyArgs),
     #[command(subcommand)]
     Vm(VmVerb),
     Cp(cp::CpArgs),
@@ -103,6 +108,9 @@ pub(crate) fn main() -> ExitCode {
         Verb::Stop(args) => args.run(),
         Verb::Resume(args) => args.run(verbosity),
         Verb::Rm(args) => args.run(),
+        Verb::Proposals(args) => args.run(),
+        Verb::Approve(args) => args.run(),
+        Verb::Deny(args) => args.run(),
         Verb::Cp(args) => args.run(quiet),
         Verb::Image(verb) => verb.run(quiet),
         Verb::Probe(args) => args.run(),

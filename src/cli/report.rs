@@ -7,6 +7,7 @@ use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
 use bottle::probe::ProbeError;
+use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
 use bottle::vm::VmError;
 use bottle::vm::agent::{AgentError, CopyError, FailureKind};
@@ -44,6 +45,8 @@ pub(super) enum CliError {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Copy(#[from] CopyError),
+    #[error(transparent)]
+    Proposal(#[from] ProposalError),
     /// Arguments that don't go together.
     #[error("{what}")]
     Usage { what: &'static str, hint: &'static str },
@@ -155,6 +158,7 @@ fn hint(error: &CliError) -> Option<String> {
         }
         CliError::Copy(error) => error.hint().map(str::to_owned),
         CliError::Probe(error) => error.hint(),
+        CliError::Proposal(error) => error.hint(),
         CliError::Usage { hint, .. } => Some((*hint).to_owned()),
         CliError::Io { .. } => None,
     }

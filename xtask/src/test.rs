@@ -59,11 +59,12 @@ enum Wants {
     Sidecars,
 }
 
-/// Those that need a docker daemon, those that need a kernel which lets root do all that root may, and those that need both
-/// and KVM.
-const TARGETS: [Target; 5] = [
+/// Those that need a docker daemon or an sshd, those that need a kernel which lets root do all that root may, and those that
+/// need all of it and KVM.
+const TARGETS: [Target; 6] = [
     Target { name: "bundle", package: "bottle", here: true, wants: Wants::None },
     Target { name: "sidecars", package: "bottle", here: true, wants: Wants::Sidecars },
+    Target { name: "git_gate", package: "bottle-sidecar", here: true, wants: Wants::None },
     Target { name: "image_fidelity", package: "bottle", here: true, wants: Wants::None },
     Target { name: "growth", package: "bottle-ext4", here: false, wants: Wants::None },
     Target { name: "e2e", package: "bottle", here: false, wants: Wants::TestImages },

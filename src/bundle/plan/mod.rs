@@ -2,13 +2,17 @@
 //!
 //! ```text
 //! BundleManifest ─► pipelock ─┐
-//!                 ─► egress  ─┴─► Part: a daemon, its files, its port ─► BundlePlan
+//!                 ─► egress   ┤
+//!                 ─► git-gate ┤
+//!                 ─► supervise┴─► Part: a daemon, its files, its port ─► BundlePlan
 //! ```
 //!
 //! A plan holds no secret: CAs are minted, and tokens read, when it is carried out ([`super::Sidecars`]).
 
 mod egress;
+pub mod git_gate;
 mod pipelock;
+pub mod supervise;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,6 +34,12 @@ pub(super) const PIPELOCK_CA_KEY: &str = "pipelock/ca-key.pem";
 pub(super) const EGRESS_CA: &str = "egress/ca.pem";
 /// The declared CAs of upstream servers.
 pub(super) const UPSTREAM_CA: &str = "upstream-ca/ca.pem";
+
+/// The program that is everything of ours in the container.
+pub(super) const SIDECAR: &str = "/usr/local/bin/bottle-sidecar";
+
+/// pipelock's configuration.
+pub(crate) const PIPELOCK_CONFIG: &str = pipelock::CONFIG;
 
 /// Where a file of the plan is in the container.
 fn in_container(file: &str) -> String {
@@ -63,6 +73,10 @@ pub struct BundlePlan {
     pub tokens: BTreeMap<String, TokenSource>,
     /// Entries of the container's `/etc/hosts`.
     pub extra_hosts: BTreeMap<String, IpAddr>,
+    /// The files of the identities of upstreams, by the upstream's name.
+    pub identities: BTreeMap<String, PathBuf>,
+    /// What it is the plan of.
+    pub manifest: BundleManifest,
     /// A file of the host's that goes into the configuration directory.
     pub upstream_ca: Option<PathBuf>,
 }
@@ -82,14 +96,26 @@ impl BundlePlan {
             parts.push(egress::part(manifest, &tokens));
         }
         let first_hop = if has_routes { EGRESS_PORT } else { PIPELOCK_PORT };
+        let git_gate = if manifest.git.is_empty() { None } else { Some(git_gate::plan(&manifest.git)?) };
+        let mut ports = vec![first_hop];
+        if let Some(config) = &git_gate {
+            parts.push(git_gate::part(config));
+            ports.push(git_gate::PORT);
+        }
+        if manifest.supervise {
+            parts.push(supervise::part(&supervise::plan(git_gate.as_ref())));
+            ports.push(supervise::PORT);
+        }
         let mut plan = Self {
             files: BTreeMap::new(),
             init: InitConfig::default(),
             first_hop,
-            ports: vec![first_hop],
+            ports,
             tokens,
             extra_hosts: manifest.extra_hosts.clone(),
             upstream_ca: manifest.upstream_ca.clone(),
+            identities: manifest.git.iter().map(|one| (one.name.clone(), one.identity.clone())).collect(),
+            manifest: manifest.clone(),
         };
         for part in parts {
             plan.files.extend(part.files);
@@ -101,7 +127,7 @@ impl BundlePlan {
 }
 
 /// JSON that a person can read.
-fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
+pub(super) fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     // Strings, numbers and maps with string keys: nothing that JSON lacks.
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');
@@ -177,6 +203,7 @@ mod tests {
             secrets: vec![SecretPattern { name: "Badge".to_owned(), regex: "badge_[0-9]{6}".to_owned() }],
             extra_hosts: [("git.corp.example".to_owned(), "10.9.8.7".parse().unwrap())].into(),
             upstream_ca: Some("/corp.pem".into()),
+            ..BundleManifest::default()
         };
         assert_as_kept("full", &manifest);
         let plan = BundlePlan::new(&manifest).unwrap();

@@ -10,7 +10,7 @@ use super::{
     pretty,
 };
 
-const CONFIG: &str = "pipelock/pipelock.yaml";
+pub(super) const CONFIG: &str = "pipelock/pipelock.yaml";
 
 /// Bodies that are scanned are held whole, and larger ones refused. An agent sends its whole conversation with each request, images
 /// included; the container has 1 GiB.
@@ -46,6 +46,7 @@ pub(super) fn part(manifest: &BundleManifest) -> Part {
         manifest.routes.iter().map(|route| route.host.to_ascii_lowercase()).collect();
     let named = manifest.hosts.iter().chain(&manifest.pass_through).map(ToString::to_string);
     let allowed: BTreeSet<String> = routed.iter().cloned().chain(named).collect();
+    let granted = manifest.granted.iter().map(ToString::to_string);
     // What egress sets is a secret, and is meant to be there. What an agent put there, egress shows to pipelock elsewhere.
     let mut ignored: Vec<String> = STRUCTURAL_HEADERS.map(str::to_owned).to_vec();
     ignored.extend(egress::headers(manifest));
@@ -61,7 +62,7 @@ pub(super) fn part(manifest: &BundleManifest) -> Part {
         "mode": "strict",
         "enforce": true,
         "explain_blocks": true,
-        "api_allowlist": allowed,
+        "api_allowlist": allowed.iter().cloned().chain(granted).collect::<BTreeSet<_>>(),
         "trusted_domains": manifest.extra_hosts.keys().collect::<Vec<_>>(),
         "fetch_proxy": {
             "listen": format!("{listen}:{PIPELOCK_PORT}"),

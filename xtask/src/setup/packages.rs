@@ -64,6 +64,11 @@ const PACKAGES: &[Package] = &[
     plain("docker-registry"),
     plain("skopeo"),
     unless("openssl", &["openssl", "version"]),
+    // A git server for the tests of git-gate, and what they look at processes with.
+    unless("git", &["git", "--version"]),
+    unless("openssh-client", &["test", "-x", "/usr/bin/ssh-agent"]),
+    unless("openssh-server", &["test", "-x", "/usr/sbin/sshd"]),
+    unless("procps", &["ps"]),
     // A terminal for the tests of terminals.
     plain("tmux"),
     // Programs with another libc, for the tests of names.
