@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     pub(crate) docker: Docker,
     pub(crate) state: tempfile::TempDir,
     server: String,
-    address: Ipv4Addr,
+    pub(crate) address: Ipv4Addr,
     _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 

@@ -4,8 +4,10 @@
 // clippy.toml lets tests do this in functions marked as tests, and not in what those share.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod approvals;
 mod bench;
 mod credentials;
+mod git;
 mod life;
 mod refusals;
 mod streams;
