@@ -67,7 +67,8 @@ const PACKAGES: &[Package] = &[
     // A git server for the tests of git-gate, and what they look at processes with.
     unless("git", &["git", "--version"]),
     unless("openssh-client", &["test", "-x", "/usr/bin/ssh-agent"]),
-    unless("openssh-server", &["test", "-x", "/usr/sbin/sshd"]),
+    // Not where it would begin to serve: a developer's machine is not to listen on a port for the sake of a test.
+    unless("openssh-server", &["sh", "-c", "test -x /usr/sbin/sshd || test -d /run/systemd/system"]),
     unless("procps", &["ps"]),
     // A terminal for the tests of terminals.
     plain("tmux"),
