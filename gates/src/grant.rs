@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn hosts_are_names() {
-        for good in ["docs.example.com", "a.b-c.example.com", "*.example.com", "xn--bcher-kva.example", "1.example"]
+        for good in
+            ["docs.example.com", "a.b-c.example.com", "*.example.com", "xn--bcher-kva.example", "1.example"]
         {
             assert!(host(good).check().is_ok(), "{good}");
         }

@@ -177,7 +177,10 @@ fn a_call_returns_when_the_operator_has_approved() {
     assert!(!waiting.is_finished());
     bench.answer(&proposal.id, true, "only today");
     let said = waiting.join().unwrap();
-    assert_eq!(said, Outcome::Success("approved: only today. You may now reach docs.example.com.".to_owned()));
+    assert_eq!(
+        said,
+        Outcome::Success("approved: only today. You may now reach docs.example.com.".to_owned())
+    );
     // Once is enough.
     assert!(matches!(bench.call("request_host", &host("docs.example.com")), Outcome::Success(_)));
 
@@ -228,7 +231,9 @@ fn a_proposal_outlives_its_client_and_its_server() {
 #[test]
 fn who_waits_in_vain_is_told_so() {
     let bench = Bench::start(1);
-    let Outcome::Success(said) = bench.call("request_host", &host("docs.example.com")) else { panic!("an error") };
+    let Outcome::Success(said) = bench.call("request_host", &host("docs.example.com")) else {
+        panic!("an error")
+    };
     let id = bench.new_proposal(&[]).id;
     assert!(said.starts_with("no answer yet.") && said.contains(&id), "{said}");
 }
