@@ -46,7 +46,14 @@ fn run() -> Result<()> {
     println!("cargo::rerun-if-changed=build");
 
     let vendor = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../vendor/libkrun");
-    let pins = pins::Pins::read(&vendor, env::var_os("CARGO_FEATURE_HOLES").is_some())?;
+    let feature = |name: &str| env::var_os(format!("CARGO_FEATURE_{name}")).is_some();
+    let series = match (feature("STOCK"), feature("HOLES")) {
+        (false, false) => pins::Series::Ours,
+        (false, true) => pins::Series::WithHoles,
+        (true, false) => pins::Series::None,
+        (true, true) => return Err("the features stock and holes are for different libkruns".into()),
+    };
+    let pins = pins::Pins::read(&vendor, series)?;
     println!("cargo::rerun-if-changed={}", pins.directory.display());
     println!("cargo::rustc-env=LIBKRUN_VERSION={}", pins.version);
     println!("cargo::rustc-env=LIBKRUN_PATCHES_SHA256={}", pins.patches_sha256);

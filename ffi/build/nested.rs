@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! libkrun/lock               held while the rest is written
-//! libkrun/source/            the patched tree
+//! libkrun/source/            the patched tree; `source-holes`, `source-stock`: those of these features
 //! libkrun/target/            the nested cargo's target directory
 //! libkrun/<key>/libbottle_krun.a, native-libs
 //! ```
@@ -58,7 +58,7 @@ pub(crate) fn link(pins: &Pins) -> Result<()> {
 }
 
 fn build(pins: &Pins, place: &Path, done: &Path) -> Result<()> {
-    let source = place.join("source");
+    let source = place.join(pins.series.source());
     source::prepare(pins, &source)?;
 
     let target = variable("TARGET")?;
@@ -88,7 +88,7 @@ fn build(pins: &Pins, place: &Path, done: &Path) -> Result<()> {
 pub(crate) fn check(pins: &Pins) -> Result<()> {
     let place = shared_directory()?;
     let lock = Lock::take(&place)?;
-    let source = place.join("source");
+    let source = place.join(pins.series.source());
     source::prepare(pins, &source)?;
     let mut command = cargo()?;
     command.current_dir(&source).args(["check", "--release", "--locked", "--target", &variable("TARGET")?]);

@@ -7,8 +7,32 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 
+/// What is done to libkrun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// Our patches.
+    Ours,
+    /// Behind them, those that leave checks out.
+    WithHoles,
+    /// Nothing.
+    None,
+}
+
+impl Series {
+    /// Where the tree is that is built, below the shared directory. Each has its own: what is built from our tree (the tests of
+    /// libkrun's devices) is not to find another one there.
+    pub(crate) fn source(self) -> &'static str {
+        match self {
+            Self::Ours => "source",
+            Self::WithHoles => "source-holes",
+            Self::None => "source-stock",
+        }
+    }
+}
+
 pub(crate) struct Pins {
     pub(crate) directory: PathBuf,
+    pub(crate) series: Series,
     /// libkrun's version, out of the lock file.
     pub(crate) version: String,
     /// The series, in order.
@@ -21,42 +45,47 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    /// Reads them; with those patches that leave checks out, if there are to be holes.
-    pub(crate) fn read(directory: &Path, holes: bool) -> Result<Self> {
+    pub(crate) fn read(directory: &Path, series: Series) -> Result<Self> {
         let directory =
             directory.canonicalize().map_err(|error| format!("{}: {error}", directory.display()))?;
         let lock = fs::read_to_string(directory.join("Cargo.lock"))?;
         let version = locked_version(&lock).ok_or("vendor/libkrun/Cargo.lock does not hold libkrun")?;
 
-        let mut patches = files_below(&directory.join("patches"))?;
-        if holes {
-            patches.extend(files_below(&directory.join("holes"))?);
+        let directories: &[&str] = match series {
+            Series::Ours => &["patches"],
+            Series::WithHoles => &["patches", "holes"],
+            Series::None => &[],
+        };
+        let mut patches = Vec::new();
+        for name in directories {
+            patches.extend(files_below(&directory.join(name))?);
         }
         let patches = patches
             .into_iter()
             .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
             .collect::<Vec<_>>();
         let root = directory.join("files");
-        let added = files_below(&root)?
+        let added = if series == Series::None { Vec::new() } else { files_below(&root)? };
+        let added = added
             .iter()
             .map(|path| path.strip_prefix(&root).map(Path::to_path_buf))
             .collect::<std::result::Result<Vec<_>, _>>()?;
 
-        let mut series = Sha256::new();
+        let mut hash = Sha256::new();
         for path in &patches {
-            feed(&mut series, path.file_name().unwrap_or_default().as_ref(), path)?;
+            feed(&mut hash, path.file_name().unwrap_or_default().as_ref(), path)?;
         }
         for path in &added {
-            feed(&mut series, path, &root.join(path))?;
+            feed(&mut hash, path, &root.join(path))?;
         }
-        let patches_sha256 = hex(series);
+        let patches_sha256 = hex(hash);
 
         let mut all = Sha256::new();
         all.update(&patches_sha256);
         for name in ["Cargo.toml", "Cargo.lock", "src/lib.rs"] {
             feed(&mut all, name.as_ref(), &directory.join(name))?;
         }
-        Ok(Self { version, patches, added, patches_sha256, sha256: hex(all), directory })
+        Ok(Self { directory, series, version, patches, added, patches_sha256, sha256: hex(all) })
     }
 }
 

@@ -58,6 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         check(krun_disable_implicit_vsock(context), "krun_disable_implicit_vsock")?;
         if rules.len() > 1 {
+            #[cfg(feature = "stock")]
+            return Err("libkrun as it is published has no allowlist".into());
+            #[cfg(not(feature = "stock"))]
             check(krun_set_tsi_allowlist(context, rules.as_ptr()), "krun_set_tsi_allowlist")?;
         }
         if !network.is_empty() {

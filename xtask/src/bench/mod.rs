@@ -5,7 +5,7 @@
 //! - [`start`] (b): a command in a new VM, against the least program that boots the same with plain libkrun ([`plain`]).
 //! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
 //! - [`exec`] (d, e): requests to a VM that runs, and copies of files; against the bare port, docker, and `cat`.
-//! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun without one.
+//! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun as it is published.
 //!
 //! All but (a) and images run where KVM works, by the hidden option `--inside`.
 
@@ -22,6 +22,7 @@ mod table;
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -59,8 +60,11 @@ pub(crate) enum Part {
 pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     setup::run(setup::Voice::Changes)?;
-    build()?;
     let programs = programs()?;
+    if wanted(Part::Net) {
+        build_stock(&programs)?;
+    }
+    build()?;
     if wanted(Part::Image) {
         image::run(&programs)?;
     }
@@ -179,6 +183,18 @@ impl Setting {
 fn programs() -> Result<PathBuf> {
     let this = paths::this_program()?;
     Ok(this.parent().unwrap_or(Path::new("/")).to_path_buf())
+}
+
+/// The reference with a libkrun that nothing was done to, beside the other one, which the next build puts back.
+fn build_stock(programs: &Path) -> Result<()> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace());
+    let example = ["--package", "libkrun-sys", "--example", "plain", "--features", "stock"];
+    command::run(cargo.args(["build", "--quiet", "--release"]).args(example))?;
+    let examples = programs.join("examples");
+    let [from, to] = [plain::Build::Ours, plain::Build::Stock].map(|build| examples.join(build.program()));
+    fs::copy(&from, &to).file("copy", &from)?;
+    Ok(())
 }
 
 /// All of the workspace, as the other commands do it: what is built alone has other features, and is built twice.

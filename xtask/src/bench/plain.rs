@@ -76,9 +76,27 @@ impl Inits {
     }
 }
 
+/// Which libkrun it is linked with.
+#[derive(Clone, Copy)]
+pub(super) enum Build {
+    /// The one that `bottle` has.
+    Ours,
+    /// As it is published.
+    Stock,
+}
+
+impl Build {
+    pub(super) fn program(self) -> &'static str {
+        match self {
+            Self::Ours => "plain",
+            Self::Stock => "plain-stock",
+        }
+    }
+}
+
 /// How it is started.
 pub(super) struct Plain {
-    program: PathBuf,
+    examples: PathBuf,
     libraries: OsString,
     inits: PathBuf,
     /// The same kind of disk as bottle's: an overlay over the image.
@@ -88,7 +106,7 @@ pub(super) struct Plain {
 impl Plain {
     pub(super) fn new(programs: &Path, inits: &Path, work: &Path) -> Result<Self> {
         Ok(Self {
-            program: programs.join("examples/plain"),
+            examples: programs.join("examples"),
             libraries: paths::library_dir()?.into(),
             inits: inits.to_path_buf(),
             disk: work.join("plain.qcow2"),
@@ -96,18 +114,18 @@ impl Plain {
     }
 
     pub(super) fn command(&self, init: &str) -> Command {
-        self.with_disk(self.disk.as_os_str(), init)
+        self.with_disk(Build::Ours, self.disk.as_os_str(), init)
     }
 
     /// Without a disk, and with TSI, behind these rules if there are any.
-    pub(super) fn with_network(&self, init: &str, rules: &[String]) -> Command {
-        let mut plain = self.with_disk("-".as_ref(), init);
+    pub(super) fn with_network(&self, build: Build, init: &str, rules: &[String]) -> Command {
+        let mut plain = self.with_disk(build, "-".as_ref(), init);
         plain.arg("tsi").args(rules);
         plain
     }
 
-    fn with_disk(&self, disk: &OsStr, init: &str) -> Command {
-        let mut plain = Command::new(&self.program);
+    fn with_disk(&self, build: Build, disk: &OsStr, init: &str) -> Command {
+        let mut plain = Command::new(self.examples.join(build.program()));
         plain.arg(disk).args([super::MEMORY_MIB, super::CPUS]).arg(self.inits.join(init));
         plain.env("LD_LIBRARY_PATH", &self.libraries);
         plain
