@@ -170,7 +170,8 @@ fn failed(bottle: &Found, action: &'static str) -> impl FnOnce(io::Error) -> Sto
 /// Does the connection end by then? What comes on it is not looked at.
 fn ends_by(mut stream: &UnixStream, deadline: Option<Instant>) -> io::Result<bool> {
     loop {
-        let left = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         match poll(&mut [PollFd::new(stream, PollFlags::IN)], left.as_ref()) {
             Ok(0) => return Ok(false),
             Ok(_) => {}
@@ -190,13 +191,6 @@ fn ends_by(mut stream: &UnixStream, deadline: Option<Instant>) -> io::Result<boo
 /// Has the connection ended?
 pub(super) fn has_ended(stream: &UnixStream) -> io::Result<bool> {
     ends_by(stream, Some(Instant::now()))
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
 }
 
 #[cfg(test)]

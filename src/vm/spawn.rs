@@ -342,7 +342,7 @@ impl Vmm {
                 PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.end.as_fd(), PollFlags::IN),
             ];
-            match poll(&mut fds, Some(&timespec(deadline.saturating_duration_since(Instant::now())))) {
+            match poll(&mut fds, until(deadline).as_ref()) {
                 Ok(0) => return Err(VmError::TimedOut { limit, log: self.log_tail() }),
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
@@ -400,7 +400,7 @@ impl Vmm {
     fn ended_by(&self, deadline: Instant) -> bool {
         loop {
             let mut fds = [PollFd::from_borrowed_fd(self.end.as_fd(), PollFlags::IN)];
-            match poll(&mut fds, Some(&timespec(deadline.saturating_duration_since(Instant::now())))) {
+            match poll(&mut fds, until(deadline).as_ref()) {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(count) => return count > 0,
                 Err(_) => return false,
@@ -512,11 +512,9 @@ fn check_socket_path(path: &Path) -> Result<(), VmError> {
     Ok(())
 }
 
-fn timespec(duration: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: duration.subsec_nanos().into(),
-    }
+/// What is left until then. What no `Timespec` can hold has no end.
+fn until(deadline: Instant) -> Option<Timespec> {
+    Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod bad_input;
 mod bundle;
 mod clock;
 mod connect;
+mod connections;
 mod cp;
 mod disk;
 mod docker;

@@ -140,10 +140,7 @@ impl Tunnel {
             fds.push(PollFd::from_borrowed_fd(self.caller.as_fd(), wanted));
         }
         let timeout = self.gone_until.map(|until| until.saturating_duration_since(Instant::now()));
-        let timeout = timeout.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => {

@@ -11,6 +11,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What macOS lets any process have (`OPEN_MAX`), and enough.
+const MOST_FILES: u64 = 10_240;
+
 /// Leaves the terminal and the process group that it was started in.
 pub(crate) fn new_session() -> io::Result<()> {
     match rustix::process::setsid() {
@@ -19,6 +24,18 @@ pub(crate) fn new_session() -> io::Result<()> {
         Err(rustix::io::Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Lets this process have as many files open as it may, and no more than it needs. The usual limit, 1,024 on Linux and 256 on macOS, is
+/// no limit of the machine's: it is for programs that use `select`. A guest's connections take a descriptor each, also for the
+/// seconds for which libkrun keeps one that has ended.
+pub(crate) fn allow_many_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })?;
+    }
+    Ok(())
 }
 
 /// Lets a child have this descriptor, under the same number. No other child gets it.
@@ -59,4 +76,25 @@ fn open(name: &OsStr) -> io::Result<()> {
         if message.is_null() { c"unknown error" } else { CStr::from_ptr(message) }
     };
     Err(io::Error::other(message.to_string_lossy().into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_and_never_lowered() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let set = |current| setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).unwrap();
+        let current = || {
+            allow_many_files().unwrap();
+            getrlimit(Resource::Nofile).current
+        };
+        let most = maximum.map_or(MOST_FILES, |maximum| maximum.min(MOST_FILES));
+        set(256);
+        assert_eq!(current(), Some(most));
+        let more = maximum.map_or(MOST_FILES + 1, |maximum| maximum.min(MOST_FILES + 1));
+        set(more);
+        assert_eq!(current(), Some(more));
+    }
 }
