@@ -94,7 +94,8 @@ impl Daemon {
             Phase::Down { .. } => {
                 self.told_to_end = false;
                 if let Err(error) = self.start(events) {
-                    self.died(&format!("it cannot be started: {error}"));
+                    self.abandon();
+                    self.died(&format!("cannot be started: {error}"));
                 }
             }
         }
@@ -121,11 +122,19 @@ impl Daemon {
         if let Some(stdin) = &stdin {
             rustix::io::ioctl_fionbio(stdin, true).map_err(|error| error.to_string())?;
         }
+        let over = Arc::new(AtomicBool::new(false));
+        self.phase = Phase::Up {
+            pid,
+            since: Instant::now(),
+            ready: self.spec.port.is_none(),
+            stdin,
+            over: Arc::clone(&over),
+            kill_at: None,
+        };
         let log = self.log.clone();
         super::spawn("log", move || log.pump(output))?;
-        let over = Arc::new(AtomicBool::new(false));
         if let Some(port) = self.spec.port {
-            let (events, over) = (events.clone(), Arc::clone(&over));
+            let events = events.clone();
             super::spawn("probe", move || {
                 if probe::wait(port, &over) {
                     // When nobody takes it, all is over.
@@ -133,8 +142,6 @@ impl Daemon {
                 }
             })?;
         }
-        let ready = self.spec.port.is_none();
-        self.phase = Phase::Up { pid, since: Instant::now(), ready, stdin, over, kill_at: None };
         self.write_secrets().map_err(|()| "it does not take its secrets".to_owned())
     }
 
@@ -147,10 +154,9 @@ impl Daemon {
 
     /// Its process has ended.
     pub(super) fn ended(&mut self, status: WaitStatus) {
-        let Phase::Up { pid, since, over, .. } = &self.phase else { return };
-        over.store(true, Ordering::Relaxed);
         // What it has started goes with it: the next start wants the same ports.
-        signal(*pid, Signal::KILL);
+        self.abandon();
+        let Phase::Up { since, .. } = &self.phase else { return };
         if since.elapsed() >= SETTLED {
             self.backoff = BACKOFF_FIRST;
         }
@@ -160,6 +166,14 @@ impl Daemon {
             self.phase = Phase::Down { start_at: Instant::now() };
         } else {
             self.died(&how);
+        }
+    }
+
+    /// Ends what there is of its process group, and the wait for it.
+    fn abandon(&self) {
+        if let Phase::Up { pid, over, .. } = &self.phase {
+            over.store(true, Ordering::Relaxed);
+            signal(*pid, Signal::KILL);
         }
     }
 
