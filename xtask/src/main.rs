@@ -13,6 +13,7 @@ mod images;
 mod kvm;
 mod paths;
 mod setup;
+mod shares;
 mod test;
 
 use std::process::ExitCode;

@@ -97,6 +97,11 @@ impl Ending {
     }
 }
 
+/// Whether a command, with a docker daemon or without, runs on this machine when it is to run where KVM works.
+pub(crate) fn runs_here(docker: bool) -> Result<bool> {
+    Ok(native::can(docker) && probe::kvm_works_here(&setup::kernel::cached()?)?)
+}
+
 /// Runs the command and returns its exit code.
 pub(crate) fn run(mut request: Request) -> Result<u8> {
     setup::run(setup::Voice::Changes)?;
@@ -108,7 +113,7 @@ pub(crate) fn run(mut request: Request) -> Result<u8> {
     let native = match request.place {
         Place::Here => true,
         Place::Emulated => false,
-        Place::WhereKvmWorks => native::can(&request) && probe::kvm_works_here(&kernel)?,
+        Place::WhereKvmWorks => runs_here(request.docker)?,
     };
     let ending =
         if native { native::run(&request, &out.path)? } else { emulated(&request, &kernel, &out.path)? };
