@@ -25,8 +25,8 @@ const ELSEWHERE: [&str; 7] = [
 /// Where a program would look for names: the system's resolvers of many a host.
 const RESOLVERS: [&str; 2] = ["127.0.0.53:53", "1.1.1.1:53"];
 
-/// Of what listens on the host, no more is tried.
-const LISTENERS_LIMIT: usize = 512;
+/// Of what listens on the host, no more is tried: a machine with so many has something else wrong.
+pub(super) const LISTENERS_LIMIT: usize = 512;
 
 /// Devices that lead to memory, to the disk past its file system, or to the host.
 const FILES: [&str; 8] = [

@@ -9,7 +9,7 @@ use bottle_protocol::probe::{ProbePlan, ProbeReport, read_probe, write_probe};
 
 use super::canary::Canaries;
 use super::judge::judge;
-use super::plan::{Host, Policy, Way, mountpoint, ways};
+use super::plan::{Host, LISTENERS_LIMIT, Policy, Way, mountpoint, ways};
 use super::report::{Finding, Report, Verdict};
 use super::sys;
 use crate::state::{self, Found, StateError};
@@ -93,9 +93,11 @@ pub fn probe(slug: &str) -> Result<Report, ProbeError> {
         gid: NOBODY,
         token: format!("bottle probe {slug}").into_bytes(),
     };
+    let left_out = left_out(host.listeners.len());
     let ports = host.free_ports;
     let (report, listened) = run(agent.clone(), plan, move || new_listeners(&ports))?;
     let mut findings = judge(&ways, &report);
+    findings.extend(left_out);
     findings.extend(of_host(&ways, "a listener on the host", listened?));
     findings.extend(of_host(&ways, "a call to the host", canaries.heard()?));
     // After all those requests, it still answers.
@@ -157,6 +159,17 @@ fn new_listeners(ports: &[u16]) -> io::Result<Vec<String>> {
         }
     }
     Ok(taken)
+}
+
+/// What of the host's listeners was not tried. That it was not is not to pass for a refusal.
+fn left_out(listeners: usize) -> Option<Finding> {
+    let count = listeners.saturating_sub(LISTENERS_LIMIT);
+    (count > 0).then(|| Finding {
+        what: "somebody who listens on the host".to_owned(),
+        who: None,
+        verdict: Verdict::Untried,
+        result: format!("{count} of {listeners} were left out"),
+    })
 }
 
 fn of_host(ways: &[Way], what: &str, found: Vec<String>) -> Vec<Finding> {
@@ -234,6 +247,12 @@ mod tests {
         assert!(is_whole(&bytes));
         assert!((0..bytes.len()).all(|end| !is_whole(&bytes[..end])));
         assert!(!is_whole(&[0xff; 64]));
+    }
+
+    #[test]
+    fn listeners_that_are_too_many_are_no_success() {
+        assert_eq!(left_out(LISTENERS_LIMIT), None);
+        assert!(left_out(LISTENERS_LIMIT + 1).is_some_and(|finding| !finding.verdict.is_good()));
     }
 
     #[test]
