@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bottle::logs::without_controls;
-use bottle::plan::Plan;
+use bottle::plan::{BundleRequest, Plan};
 use bottle::state::{self, Found, Life, Outcome};
 use clap::Args;
 use serde::Serialize;
@@ -86,7 +86,7 @@ impl<'a> Listed<'a> {
             kept: bottle.is_kept(),
             image: plan.map(|plan| plan.image.to_string()),
             image_id: record.and_then(|record| record.base.as_ref()).map(|base| base.key.as_str()),
-            bundle_image: plan.and_then(|plan| plan.bundle.as_ref()).map(|bundle| bundle.image.as_str()),
+            bundle_image: plan.and_then(|plan| plan.bundle.as_ref()).map(BundleRequest::image),
             command: plan.map(|plan| words(plan).collect()).unwrap_or_default(),
             cpus: plan.and_then(|plan| plan.machine.cpus),
             memory_mib: plan.and_then(|plan| plan.machine.memory_mib),

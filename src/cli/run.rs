@@ -50,7 +50,7 @@ impl RunArgs {
             import: self.import.options(),
             machine: self.machine.machine(),
             allow: Vec::new(),
-            bundle: Some(BundleRequest { image: self.bundle_image, proxy_port: self.bundle_port }),
+            bundle: Some(BundleRequest::Proxy { image: self.bundle_image, port: self.bundle_port }),
             process: self.process.process(),
             keep: self.keep.keep(),
         }));

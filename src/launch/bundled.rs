@@ -87,16 +87,17 @@ async fn start_bundle(
     request: &BundleRequest,
     interrupt: &Interrupt,
 ) -> Result<std::net::SocketAddrV4, BundleError> {
-    let mut spec = BundleSpec::new(state.slug(), state.root(), &request.image);
-    spec.ports = vec![request.proxy_port];
+    let BundleRequest::Proxy { image, port } = request else { todo!("Daemons") };
+    let mut spec = BundleSpec::new(state.slug(), state.root(), image);
+    spec.ports = vec![*port];
     let bundle = Bundle::start_unless(docker, spec, &|| interrupt.is_over()).await?;
     tokio::select! {
-        ready = bundle.wait_ready(docker, request.proxy_port, BUNDLE_READY_LIMIT) => ready?,
+        ready = bundle.wait_ready(docker, *port, BUNDLE_READY_LIMIT) => ready?,
         () = interrupt.over() => return Err(BundleError::Stopped { slug: state.slug().to_owned() }),
     }
     let missing =
-        || BundleError::NotPublished { container: bundle.container().to_owned(), port: request.proxy_port };
-    bundle.endpoint(request.proxy_port).ok_or_else(missing)
+        || BundleError::NotPublished { container: bundle.container().to_owned(), port: *port };
+    bundle.endpoint(*port).ok_or_else(missing)
 }
 
 /// Where the guest's programs find the proxy. Both spellings are in use.

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::BundleManifest;
 use crate::image::{ImportOptions, Source};
 use crate::vm::{AllowRule, Confine, DiskSize, Volume};
 use text::Text;
@@ -54,11 +55,31 @@ pub struct Machine {
 
 /// The bundle's container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BundleRequest {
-    /// An image that the docker daemon has.
-    pub image: String,
-    /// The port, inside the container, of the proxy that the guest may reach.
-    pub proxy_port: u16,
+#[serde(rename_all = "kebab-case")]
+pub enum BundleRequest {
+    /// A container of the user's own, in which a proxy listens.
+    Proxy {
+        /// An image that the docker daemon has.
+        image: String,
+        /// The port, inside the container, of the proxy that the guest may reach.
+        port: u16,
+    },
+    /// The daemons that a manifest asks for.
+    Daemons {
+        /// An image that the docker daemon has, made of `images/sidecars/`.
+        image: String,
+        /// What the guest may reach by them.
+        manifest: Box<BundleManifest>,
+    },
+}
+
+impl BundleRequest {
+    /// The image of the container.
+    pub fn image(&self) -> &str {
+        match self {
+            Self::Proxy { image, .. } | Self::Daemons { image, .. } => image,
+        }
+    }
 }
 
 /// The process: what the user says instead of what the image says.
@@ -153,7 +174,7 @@ mod tests {
                 confine: Confine::Require,
             },
             allow: vec!["tcp:127.0.0.16:40123".parse().unwrap()],
-            bundle: Some(BundleRequest { image: "proxy".to_owned(), proxy_port: 8888 }),
+            bundle: Some(BundleRequest::Proxy { image: "proxy".to_owned(), port: 8888 }),
             process: process.clone(),
             keep: true,
         };
