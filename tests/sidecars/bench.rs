@@ -156,7 +156,9 @@ impl Bench {
 
     pub(crate) fn curl_command(&self, sidecars: &Sidecars, words: &[&str]) -> tokio::process::Command {
         let ca = self.state.path().join("guest-ca.pem");
-        std::fs::write(&ca, sidecars.ca()).expect("written");
+        // Whose tunnel nobody opens shows the server's own certificate.
+        let upstream = std::fs::read_to_string(self.upstream_ca()).expect("the server's CA");
+        std::fs::write(&ca, format!("{}{upstream}", sidecars.ca())).expect("written");
         let mut curl = tokio::process::Command::new("curl");
         curl.kill_on_drop(true);
         curl.args(["--silent", "--show-error", "--no-buffer", "--max-time", "60", "--noproxy", ""]);

@@ -13,7 +13,7 @@ const REAL: &str = "sk-ant-api03-real0000000000000000000000";
 const OTHER: &str = "other-real-token-111111111111";
 
 /// A manifest with two tokens that are in files, and those files.
-fn with_routes(bench: &Bench) -> (BundleManifest, [PathBuf; 2]) {
+pub(crate) fn with_routes(bench: &Bench) -> (BundleManifest, [PathBuf; 2]) {
     let file = |name: &str, token: &str| {
         let path = bench.state.path().join(name);
         std::fs::write(&path, format!("{token}\n")).expect("written");
@@ -74,16 +74,6 @@ async fn a_placeholder_becomes_the_real_token_on_its_route_alone() {
             let reply = ask(&[&url]).await;
             assert_eq!(reply.arrived("authorization"), ["Bearer placeholder"], "{url}");
             assert_eq!(reply.arrived("x-api-key"), ["placeholder"], "{url}");
-            assert_eq!(reply.arrived("proxy-authorization"), Vec::<String>::new(), "{url}");
-        }
-        // Paths that lead out of the route's go nowhere at all.
-        for path in ["/v1/%2e%2e/admin", "/v1/../admin"] {
-            let reply = ask(&["--path-as-is", &url(API, path)]).await;
-            assert_eq!(
-                (reply.status, reply.text.trim()),
-                (403, "blocked: path traversal sequence in URL"),
-                "{path}"
-            );
         }
         // By plain HTTP no credential goes anywhere.
         let reply = ask(&[&format!("http://{API}/v1/messages")]).await;

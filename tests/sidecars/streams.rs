@@ -82,7 +82,7 @@ async fn http_2_works_and_a_large_body_passes() {
 
 #[tokio::test]
 #[ignore = "needs docker and the bundle's image: run cargo xtask test"]
-async fn web_sockets_work_where_pipelock_passes_through() {
+async fn web_sockets_work_where_tunnels_are_passed_through() {
     Bench::run(async |bench| {
         let sidecars = bench.start(&with_routes(bench)).await;
         let (proxy, ca) = (sidecars.first_hop(), sidecars.ca().to_owned());

@@ -1,6 +1,7 @@
 """A server of the tests: says over TLS what it was asked, sends events one by one, and echoes WebSocket messages.
 
-Arguments: address, certificate chain and key in one file.
+Arguments: address, certificate chain and key in one file, and perhaps a file to which requests are written. With that, the client
+is not told what it sent: it may not know its credentials itself.
 """
 
 import base64
@@ -36,6 +37,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "body_bytes": len(body),
         }
         text = json.dumps(said).encode()
+        if len(sys.argv) > 3:
+            with open(sys.argv[3], "ab") as log:
+                log.write(text + b"\n")
+            text = b"noted\n"
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))

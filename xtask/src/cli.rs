@@ -21,7 +21,7 @@ enum Verb {
     Kvm(Kvm),
     /// Make the images of tests, demo and bench, if they are not in the cache, and print their paths
     Images {
-        /// debian, fidelity, node-user, proxy (all of these if none is named), bench-debian, bench-node, sidecars
+        /// client, debian, fidelity, node-user, proxy (all of these if none is named), bench-debian, bench-node, sidecars
         names: Vec<String>,
     },
     /// Show what bottle does, on real images, and how long it takes

@@ -60,6 +60,7 @@ const PLAIN: Base = Base::new("base", &[]);
 /// With what people use at a terminal.
 const TOOLS: Base = Base::new("tools-base", &["less", "procps", "tmux", "vim-tiny"]);
 const PROXY: Base = Base::new("proxy-base", &["busybox-static", "tinyproxy"]);
+const CLIENT: Base = Base::new("client-base", &["ca-certificates", "curl", "git"]);
 const LARGE: Base = Base::new("large-base", &["gcc", "git", "libc6-dev", "make"]);
 const NODE: Base = Base {
     installer: debootstrap::Installer::Apt,
@@ -87,7 +88,13 @@ pub(crate) const BENCH: [Recipe; 2] = [
 ];
 
 /// Those of tests and demo.
-pub(crate) const ALL: [Recipe; 4] = [
+pub(crate) const ALL: [Recipe; 5] = [
+    Recipe {
+        name: "client",
+        dockerfile: include_str!("../../images/client.Dockerfile"),
+        base: &CLIENT,
+        in_docker: false,
+    },
     Recipe {
         name: "debian",
         dockerfile: include_str!("../../images/debian.Dockerfile"),

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::emulator::tail;
+use super::{emulator::tail, mounts};
 use crate::{
     command,
     error::{Context, Error, Result},
@@ -26,6 +26,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Dockerd {
     process: Option<Child>,
     socket: PathBuf,
+    dir: PathBuf,
 }
 
 impl Dockerd {
@@ -54,7 +55,8 @@ impl Dockerd {
             .stdout(output.try_clone().doing("duplicate a descriptor")?)
             .stderr(output);
         let process = super::spawn::dying_with_us(&mut dockerd, &[])?;
-        let mut started = Self { process: Some(process), socket: socket.to_path_buf() };
+        let mut started =
+            Self { process: Some(process), socket: socket.to_path_buf(), dir: dir.to_path_buf() };
         started.wait_until_ready(&log)?;
         fs::set_permissions(socket, fs::Permissions::from_mode(0o666)).file("open up", socket)?;
         Ok(started)
@@ -111,9 +113,13 @@ impl Dockerd {
                 eprintln!("xtask: dockerd did not stop within {} s, killed", STOP_LIMIT.as_secs());
                 drop(process.kill());
                 drop(process.wait());
-                return;
+                break;
             }
             thread::sleep(Duration::from_millis(20));
+        }
+        // Always its network namespaces; of one that did not end by itself, its containers' file systems, too.
+        if let Err(error) = mounts::unmount_below(&self.dir) {
+            eprintln!("xtask: {error}");
         }
     }
 }

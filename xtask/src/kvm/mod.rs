@@ -11,6 +11,7 @@ mod feed;
 mod initramfs;
 mod inside;
 mod modules;
+mod mounts;
 mod native;
 mod probe;
 mod rundir;

@@ -3,12 +3,14 @@
 //! ```text
 //! images/sidecars/ + bottle-sidecar, static ─► context ─► docker build ─► docker save ─► cache
 //!                                                             ▲
-//! golang:…, debian:… pulled, or local stand-ins under their names
+//! golang:…, debian:… pulled, or local stand-ins under their names ([`bases`]); pipelock's module, or a stand-in ([`stand_in`])
 //! ```
 //!
-//! Where no registry of containers can be reached, the stand-ins are what those images are in the main: a minimal Debian of the same
-//! release, and that with this machine's own Go. The Dockerfile does not know the difference. Its tag is the hash of what it is
-//! made of.
+//! The Dockerfile does not know the difference. The image's tag is the hash of what it is made of; that of one with the stand-in for
+//! pipelock ends in `-stand-in`.
+
+mod bases;
+mod stand_in;
 
 use std::{
     env, fs,
@@ -19,7 +21,6 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{debootstrap, import_tree};
 use crate::{
     command,
     error::{Context, Error, Result},
@@ -32,10 +33,6 @@ pub(crate) const NAME: &str = "sidecars";
 
 const DEBIAN: &str = "debian:bookworm-slim";
 const GOLANG: &str = "golang:1.26-bookworm";
-/// Where that image has Go.
-const GO_ROOT: &str = "usr/local/go";
-const GO_ENV: &str =
-    "ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the image is made of, beside the program.
 const FILES: [&str; 4] = ["Dockerfile", "certificates/README", "egress.py", "requirements.txt"];
@@ -76,27 +73,50 @@ pub(crate) struct Image {
     /// Its name in docker, with the tag.
     pub(crate) reference: String,
     pub(crate) archive: PathBuf,
+    /// Why it has a stand-in instead of pipelock, if it has.
+    pub(crate) stand_in: Option<String>,
+}
+
+impl Image {
+    /// Says aloud that it is not the image that users have, if it is not.
+    pub(crate) fn warn_of_stand_in(&self) {
+        if let Some(why) = &self.stand_in {
+            let Self { reference, .. } = self;
+            eprintln!("images: {reference} IS FOR TESTS ALONE: in it is {}.", stand_in::WHAT);
+            eprintln!("images: pipelock's module cannot be had here: {why}");
+        }
+    }
 }
 
 /// The image, made if it is not in the cache.
 pub(crate) fn ensure() -> Result<Image> {
     let program = build_program()?;
     let source = paths::workspace().join("images/sidecars");
+    let dockerfile = fs::read_to_string(source.join("Dockerfile")).file("read", source.join("Dockerfile"))?;
+    let version = stand_in::version(&dockerfile)?;
+    let stand_in = stand_in::refusal(version)?;
     let mut hash = Sha256::new();
-    for path in FILES.iter().map(|file| source.join(file)).chain([program.clone()]) {
+    let parts = FILES.iter().map(|file| source.join(file)).chain([program.clone()]);
+    for path in parts.chain(stand_in.iter().flat_map(|_| stand_in::sources())) {
         let bytes = fs::read(&path).file("read", &path)?;
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     }
-    let tag = hex(&hash.finalize()[..8]);
-    let archive = paths::cache_dir()?.join("images").join(format!("{NAME}-{tag}.tar"));
-    let image = Image { reference: format!("bottle-sidecars:{tag}"), archive };
+    let hash = hex(&hash.finalize()[..8]);
+    let (family, tag) = match stand_in {
+        Some(_) => ("sidecars-stand-in", format!("{hash}-stand-in")),
+        None => (NAME, hash.clone()),
+    };
+    let archive = paths::cache_dir()?.join("images").join(format!("{family}-{hash}.tar"));
+    let image = Image { reference: format!("bottle-sidecars:{tag}"), archive, stand_in };
     if !image.archive.exists() {
         let _lock = paths::lock_cache()?;
         if !image.archive.exists() {
             make(&image, &source, &program)?;
+            super::remove_older_of(family, &image.archive);
         }
     }
+    image.warn_of_stand_in();
     Ok(image)
 }
 
@@ -127,7 +147,10 @@ fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
     let options = [&*bridge, "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
     let docker =
         Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
-    bases(&docker, work.path())?;
+    bases::get(&docker, work.path())?;
+    if image.stand_in.is_some() {
+        stand_in::put_into_golang(&docker, work.path())?;
+    }
     let context = work.path().join("context");
     paths::make_dir(&context.join("certificates"))?;
     for file in FILES {
@@ -141,30 +164,15 @@ fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
     eprintln!("images: building {}", image.reference);
     let mut build = docker.docker();
     build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=host", "--tag"]);
-    command::output(build.arg(&image.reference).arg(&context))?;
+    build.arg(&image.reference);
+    if image.stand_in.is_some() {
+        build.args(["--build-arg", &format!("PIPELOCK={}", stand_in::VERSION)]);
+    }
+    command::output(build.arg(&context))?;
     let saved = work.path().join("saved.tar");
     command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(&image.reference))?;
     fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
-    fs::rename(&saved, &image.archive).file("rename to", &image.archive)?;
-    super::remove_older_of(NAME, &image.archive);
-    Ok(())
-}
-
-/// Gets the images that the Dockerfile begins with.
-fn bases(docker: &Dockerd, work: &Path) -> Result<()> {
-    let pull = |name: &str| command::succeeds(docker.docker().args(["pull", "--quiet", name]));
-    if pull(DEBIAN) && pull(GOLANG) {
-        return Ok(());
-    }
-    eprintln!("images: no registry has {DEBIAN} and {GOLANG} for us: making stand-ins");
-    let tree = work.join("stand-in");
-    debootstrap::make(&tree, &[], debootstrap::Installer::Debootstrap)?;
-    import_tree(docker, &tree, DEBIAN, &[])?;
-    let go = command::text(Command::new("go").args(["env", "GOROOT"]))?;
-    let copy = ["--archive", "--no-target-directory", go.trim()];
-    command::output(Command::new("cp").args(copy).arg(tree.join(GO_ROOT)))?;
-    import_tree(docker, &tree, GOLANG, &[GO_ENV])?;
-    fs::remove_dir_all(&tree).file("remove", &tree)
+    fs::rename(&saved, &image.archive).file("rename to", &image.archive)
 }
 
 #[cfg(test)]
@@ -173,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_dockerfile_begins_with_what_is_got_for_it() {
-        let text = include_str!("../../../images/sidecars/Dockerfile");
+        let text = include_str!("../../../../images/sidecars/Dockerfile");
         let mut bases: Vec<&str> =
             text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next()).collect();
         bases.sort_unstable();

@@ -1,0 +1,3 @@
+module github.com/luckyPipewrench/pipelock
+
+go 1.26
