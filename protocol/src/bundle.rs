@@ -124,6 +124,9 @@ pub struct Status {
     pub restarts: u64,
     /// How it last ended, if it did.
     pub last_end: Option<String>,
+    /// How long it took, from its last start, until it was ready; nothing before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<u64>,
 }
 
 /// Where a daemon is in its life.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
 
@@ -30,6 +30,16 @@ pub struct Bundle {
     network: Network,
     alias: Ipv4Addr,
     endpoints: BTreeMap<u16, SocketAddrV4>,
+    steps: BundleSteps,
+}
+
+/// How long the steps of a bundle's start took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BundleSteps {
+    /// The network.
+    pub network: Duration,
+    /// The container: an alias for it, its making and its start, and its ports looked up.
+    pub container: Duration,
 }
 
 impl Bundle {
@@ -122,6 +132,11 @@ impl Bundle {
         &self.container
     }
 
+    /// How long its start took.
+    pub fn steps(&self) -> BundleSteps {
+        self.steps
+    }
+
     /// The network's name.
     pub fn network(&self) -> &str {
         &self.network_name
@@ -141,8 +156,12 @@ impl Bundle {
 async fn make(docker: &Docker, spec: &BundleSpec, stop: &dyn Fn() -> bool) -> Result<Bundle, BundleError> {
     let go_on = || if stop() { Err(BundleError::Stopped { slug: spec.slug.clone() }) } else { Ok(()) };
     go_on()?;
+    let mut steps = BundleSteps::default();
+    let start = Instant::now();
     let network = network::create(docker, &spec.state_dir, &spec.slug).await?;
+    steps.network = start.elapsed();
     go_on()?;
+    let start = Instant::now();
     let choice = Alias::choose(docker, &spec.state_dir).await?;
     let alias = choice.address();
     go_on()?;
@@ -152,6 +171,7 @@ async fn make(docker: &Docker, spec: &BundleSpec, stop: &dyn Fn() -> bool) -> Re
     go_on()?;
     container::start(docker, &spec.slug, &id, alias).await?;
     let endpoints = container::published(docker, spec, &id, &network, alias).await?;
+    steps.container = start.elapsed();
     go_on()?;
     Ok(Bundle {
         slug: spec.slug.clone(),
@@ -161,6 +181,7 @@ async fn make(docker: &Docker, spec: &BundleSpec, stop: &dyn Fn() -> bool) -> Re
         network,
         alias,
         endpoints,
+        steps,
     })
 }
 

@@ -43,7 +43,7 @@ pub use alias::{ALIASES, Alias};
 pub use client::Docker;
 pub use error::BundleError;
 pub(crate) use files::{ANSWERS, CONFIG, MANIFEST, PIPELOCK_LOG, PROPOSALS};
-pub use lifecycle::Bundle;
+pub use lifecycle::{Bundle, BundleSteps};
 pub use manifest::{
     AuthScheme, BundleManifest, HostPattern, ManifestError, Route, SecretPattern, TokenSource,
 };

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bottle_protocol::bundle::{self as protocol, Answer, Secrets, State, Status};
@@ -56,6 +57,7 @@ pub struct Sidecars {
     ca: String,
     log_dir: PathBuf,
     plan: BundlePlan,
+    ready: Vec<Status>,
 }
 
 impl Sidecars {
@@ -68,8 +70,24 @@ impl Sidecars {
         spec: SidecarsSpec,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, BundleError> {
+        Self::start_until(docker, spec, stop, std::future::pending()).await
+    }
+
+    /// Like [`Sidecars::start`], and gives up waiting, for a token or for a daemon, when `stopped` says so.
+    pub async fn start_until(
+        docker: &Docker,
+        spec: SidecarsSpec,
+        stop: &dyn Fn() -> bool,
+        stopped: impl Future<Output = ()>,
+    ) -> Result<Self, BundleError> {
+        let mut stopped = pin!(stopped);
+        let slug = spec.slug.clone();
+        let given_up = || BundleError::Stopped { slug: slug.clone() };
         // Before anything is made: a token that is not to be had is a matter of the user's.
-        let tokens = read_tokens(&spec.plan.tokens).await?;
+        let tokens = tokio::select! {
+            tokens = read_tokens(&spec.plan.tokens) => tokens?,
+            () = &mut stopped => return Err(given_up()),
+        };
         let identities = git_gate::read_identities(&spec.plan.identities).map_err(ManifestError::from)?;
         let files = Files::write(&spec.dir, &spec.slug, &spec.plan)?;
         let bundle = Bundle::start_unless(docker, container(&spec, &files), stop).await?;
@@ -77,17 +95,22 @@ impl Sidecars {
             let secrets = [(egress_name(), &tokens), (git_gate::NAME, &identities)];
             hand_over(docker, bundle.container(), secrets.into_iter().filter(|(_, all)| !all.is_empty()))
                 .await?;
-            tokio::select! {
+            let ready = tokio::select! {
                 ready = wait_ready(docker, bundle.container(), &files, spec.ready_limit) => ready?,
                 ended = bundle.ended(docker) => return Err(ended),
-            }
+            };
             let port = spec.plan.first_hop;
             let missing = || BundleError::NotPublished { container: bundle.container().to_owned(), port };
-            bundle.endpoint(port).ok_or_else(missing)
+            bundle.endpoint(port).map(|first_hop| (first_hop, ready)).ok_or_else(missing)
         };
-        match started.await {
-            Ok(first_hop) => {
-                Ok(Self { bundle, first_hop, ca: files.ca.clone(), log_dir: files.log(), plan: spec.plan })
+        let started = tokio::select! {
+            started = started => started,
+            () = stopped => Err(given_up()),
+        };
+        match started {
+            Ok((first_hop, ready)) => {
+                let (ca, log_dir) = (files.ca.clone(), files.log());
+                Ok(Self { bundle, first_hop, ca, log_dir, plan: spec.plan, ready })
             }
             Err(error) => {
                 if let Err(second) = Bundle::remove(docker, &spec.state_dir, &spec.slug).await {
@@ -111,6 +134,16 @@ impl Sidecars {
     /// The CA of the first hop, PEM: the guest is to trust it.
     pub fn ca(&self) -> &str {
         &self.ca
+    }
+
+    /// Whose CA that is.
+    pub fn first_hop_name(&self) -> &'static str {
+        self.plan.first_hop_name()
+    }
+
+    /// The daemons as they were when all were ready.
+    pub fn ready(&self) -> &[Status] {
+        &self.ready
     }
 
     /// Where the daemons' logs are: `NAME.log`, and before it `NAME.log.old`. That of pipelock is its audit log, a line of JSON a
@@ -200,13 +233,13 @@ async fn wait_ready(
     container: &str,
     files: &Files,
     limit: Duration,
-) -> Result<(), BundleError> {
+) -> Result<Vec<Status>, BundleError> {
     let since = Instant::now();
     let user = format!("{}:{}", files.owner.uid, files.owner.gid);
     let all = status(docker, container, &user, limit).await?;
     let late: Vec<&Status> = all.iter().filter(|one| one.state != State::Ready).collect();
     if late.is_empty() {
-        return Ok(());
+        return Ok(all);
     }
     let shown = late.iter().map(|one| match &one.last_end {
         Some(how) => format!("{} (it {how})", one.name),

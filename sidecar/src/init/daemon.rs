@@ -43,7 +43,8 @@ enum Phase {
     Up {
         pid: Pid,
         since: Instant,
-        ready: bool,
+        /// How long it took until it was ready, when it is.
+        ready: Option<Duration>,
         stdin: Option<File>,
         /// Set when the process is gone, for the thread that waits until it listens.
         over: Arc<AtomicBool>,
@@ -126,7 +127,7 @@ impl Daemon {
         self.phase = Phase::Up {
             pid,
             since: Instant::now(),
-            ready: self.spec.port.is_none(),
+            ready: self.spec.port.is_none().then_some(Duration::ZERO),
             stdin,
             over: Arc::clone(&over),
             kill_at: None,
@@ -147,8 +148,8 @@ impl Daemon {
 
     /// Its process listens.
     pub(super) fn listens(&mut self) {
-        if let Phase::Up { ready, .. } = &mut self.phase {
-            *ready = true;
+        if let Phase::Up { ready, since, .. } = &mut self.phase {
+            *ready = Some(since.elapsed());
         }
     }
 
@@ -234,10 +235,10 @@ impl Daemon {
 
     /// How it is.
     pub(super) fn status(&self) -> Status {
-        let state = match &self.phase {
-            Phase::Up { ready: true, .. } => State::Ready,
-            Phase::Up { ready: false, .. } => State::Starting,
-            Phase::Down { .. } => State::Waiting,
+        let (state, ready) = match &self.phase {
+            Phase::Up { ready: Some(after), .. } => (State::Ready, Some(*after)),
+            Phase::Up { ready: None, .. } => (State::Starting, None),
+            Phase::Down { .. } => (State::Waiting, None),
         };
         Status {
             name: self.spec.name.clone(),
@@ -245,6 +246,7 @@ impl Daemon {
             pid: self.pid().map(|pid| pid.as_raw_nonzero().get()),
             restarts: self.restarts,
             last_end: self.last_end.clone(),
+            ready_ms: ready.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }

@@ -126,6 +126,13 @@ impl BundlePlan {
     }
 }
 
+impl BundlePlan {
+    /// The daemon that the guest's HTTP goes to.
+    pub(super) fn first_hop_name(&self) -> &'static str {
+        if self.first_hop == EGRESS_PORT { egress::NAME } else { pipelock::NAME }
+    }
+}
+
 /// JSON that a person can read.
 pub(super) fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     // Strings, numbers and maps with string keys: nothing that JSON lacks.

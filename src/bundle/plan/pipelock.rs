@@ -10,6 +10,9 @@ use super::{
     pretty,
 };
 
+/// The daemon's name.
+pub(super) const NAME: &str = "pipelock";
+
 pub(super) const CONFIG: &str = "pipelock/pipelock.yaml";
 
 /// Bodies that are scanned are held whole, and larger ones refused. An agent sends its whole conversation with each request, images
@@ -121,7 +124,7 @@ pub(super) fn part(manifest: &BundleManifest) -> Part {
     }
     Part {
         daemon: Daemon {
-            name: "pipelock".to_owned(),
+            name: NAME.to_owned(),
             argv: vec!["pipelock".to_owned(), "run".to_owned(), "--config".to_owned(), in_container(CONFIG)],
             env,
             port: Some(PIPELOCK_PORT),
