@@ -169,6 +169,14 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::Image(error) => error.hint().map(str::to_owned),
         LaunchError::State(error) => error.hint(),
         LaunchError::Bundle(error) => error.hint(),
+        LaunchError::BundleLost(error) => Some(match &**error {
+            BundleError::Exited { out_of_memory: true, .. } => {
+                "something in it took all the memory that it may have: its logs say what it did last"
+                    .to_owned()
+            }
+            _ => "a bottle that is kept (--keep) has a new bundle after `bottle resume`".to_owned(),
+        }),
+        LaunchError::Provision(error) => error.hint(),
         LaunchError::Vm(error) => VmError::hint(error).map(str::to_owned),
         LaunchError::Disk(error) => error.hint().map(str::to_owned),
         LaunchError::Agent(error) => AgentError::hint(error).map(str::to_owned),

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::provision::ProvisionError;
 use crate::bundle::BundleError;
 use crate::image::ImageError;
 use crate::state::{NoRecord, StateError};
@@ -23,6 +24,12 @@ pub enum LaunchError {
     /// The bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    /// Its container ended while the process ran, or docker does not say any more whether it runs.
+    #[error("the bundle was lost, and the command was ended: {0}")]
+    BundleLost(#[source] Box<BundleError>),
+    /// The guest, between its boot and the process.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
     /// The VM.
     #[error(transparent)]
     Vm(#[from] VmError),

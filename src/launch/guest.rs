@@ -7,6 +7,7 @@ use super::attach::{Attached, attach};
 use super::interrupt::Target;
 use super::life::Life;
 use super::output::{Output, log_output};
+use super::provision::{self, Provisions};
 use super::run::{Event, Observer};
 use super::terminal::{self, RawTerminal};
 use super::{Interrupt, LaunchError, Timings};
@@ -26,6 +27,8 @@ pub(super) struct Surroundings {
     pub(super) allow: Vec<AllowRule>,
     /// Behind the image's environment, and winning over it, in every process.
     pub(super) env: Vec<(String, String)>,
+    /// What is put into it before the process starts.
+    pub(super) provisions: Provisions,
 }
 
 /// Boots a VM over the image, runs the process, and ends the VM: a disk that is not kept is not written out either.
@@ -39,7 +42,9 @@ pub(super) fn run(
     let Observer { interrupt, on_event, timings } = observer;
     let process = output.fit(life.plan().process.clone());
     let request = process.request(image.id, &image.config)?;
-    let config = configure(life, image, surroundings, &process, timings)?;
+    let Surroundings { allow, env, provisions } = surroundings;
+    let mut config = configure(life, image, env, &process, timings)?;
+    config.allow = allow;
 
     let stopped = |error| interrupt.signal().map_or(error, |signal| LaunchError::Interrupted { signal });
     let starting = Starting::spawn(&config)?;
@@ -47,9 +52,11 @@ pub(super) fn run(
     let booted = starting.wait();
     let vm = booted.map_err(|error| stopped(error.into()))?;
     timings.note_boot(vm.boot());
+    let provisioned = provision::run(&vm, &provisions, timings);
 
     let mut command = timings.begin_command();
-    let result = vm.agent().exec(&request).map_err(LaunchError::from).and_then(|exec| {
+    let result = provisioned.map_err(LaunchError::from).and_then(|()| {
+        let exec = vm.agent().exec(&request)?;
         // From the last moment on at which an error goes to a terminal as it is.
         let raw = process.takes_terminal().then(RawTerminal::enter).transpose()?;
         interrupt.aim(Target::Process(exec.control(), vm.killer()));
@@ -90,7 +97,7 @@ pub(super) fn volumes(machine: &Machine) -> Result<Vec<Volume>, LaunchError> {
 fn configure(
     life: &mut Life,
     image: &Image,
-    surroundings: Surroundings,
+    surroundings: Vec<(String, String)>,
     process: &Process,
     timings: &mut Timings,
 ) -> Result<VmConfig, LaunchError> {
@@ -113,11 +120,10 @@ fn configure(
     config.confine = machine.confine;
     config.disk_size = machine.disk_size;
     config.volumes = volumes(&machine)?;
-    config.allow = surroundings.allow;
     // What the user set is the bottle's, for each of its processes. Text, as an image's; what is none, only this process gets.
     let text = |text: &OsString| text.to_str().map(str::to_owned);
     let set = process.env.iter().filter_map(|(name, value)| text(name).zip(text(value)));
-    config.env = image.config.env.iter().cloned().chain(surroundings.env).chain(set).collect();
+    config.env = image.config.env.iter().cloned().chain(surroundings).chain(set).collect();
     config.user = process.user.clone().or_else(|| image.config.user.clone()).unwrap_or_default();
     let working_dir = process.cwd.as_ref().and_then(text);
     config.working_dir = working_dir.or_else(|| image.config.working_dir.clone()).unwrap_or_default();

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! run     directory, control socket
-//!         image ─┬────────────────────► disk ─► VM ─► process on our stdio, or logged ─► its exit status
-//!         bundle ┘ (side by side,        its endpoint is the VM's allowlist
-//!                   where there is one)
+//!         image ─┬─────────────► disk ─► VM ─► provisions ─► process on our stdio, or logged ─► its exit status
+//!         bundle ┘ (side by side, where there is one: its published ports are the VM's allowlist)
 //!
 //! teardown, in reverse, whatever happened: VM, bundle, directory; a kept bottle's VM shuts down, and its directory stays
 //! ```
 //!
 //! - [`run`]: [`launch`] and [`resume`]; [`bundled`]: the part with a bundle.
 //! - [`life`]: the bottle meanwhile, as others see it: record, control socket, and what becomes of the directory.
+//! - [`provision`]: what is put into a guest before its process starts.
 //! - [`guest`]: from an imported image to the process's end.
 //! - [`exec`]: one more process in a bottle that runs.
 //! - [`attach`]: our stdin, stdout and stderr, joined to a process's; [`keys`] and [`detach_keys`]: our terminal, key by key;
@@ -33,6 +33,7 @@ mod keys;
 mod life;
 mod output;
 mod process;
+mod provision;
 mod remove;
 mod run;
 mod stop;
@@ -48,6 +49,7 @@ pub use exec::{ExecRun, Executing, start_exec};
 pub use follow::Follower;
 pub use interrupt::Interrupt;
 pub use output::Output;
+pub use provision::ProvisionError;
 pub use remove::remove;
 pub use run::{Event, Observer, launch, resume};
 pub use stop::{StopError, Stopped, stop};

@@ -86,7 +86,7 @@ fn carry_out(
     } else {
         let image = observer.timings.measure("image", || image(observer.on_event, observer.interrupt));
         observer.interrupt.check().and_then(|()| {
-            let surroundings = Surroundings { allow: life.plan().allow.clone(), env: Vec::new() };
+            let surroundings = Surroundings { allow: life.plan().allow.clone(), ..Surroundings::default() };
             guest::run(&mut life, &image?, surroundings, output, &mut observer)
         })
     };

@@ -1,5 +1,6 @@
 //! How long the steps of a launch took.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::vm::BootSteps;
@@ -8,7 +9,7 @@ use crate::vm::BootSteps;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// In a word or two.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How long it took.
     pub took: Duration,
 }
@@ -61,8 +62,8 @@ impl Timings {
     }
 
     /// Notes a step.
-    pub(super) fn note(&mut self, name: &'static str, took: Duration) {
-        self.steps.push(Step { name, took });
+    pub(super) fn note(&mut self, name: impl Into<Cow<'static, str>>, took: Duration) {
+        self.steps.push(Step { name: name.into(), took });
     }
 
     /// Notes the steps of a boot.

@@ -1,0 +1,149 @@
+//! A bundle that runs, and what its guest gets of it.
+
+use std::time::Duration;
+
+use super::env;
+use crate::bundle::plan::{git_gate, supervise};
+use crate::bundle::{
+    Bundle, BundleError, BundleManifest, BundlePlan, BundleSpec, Docker, GitUpstream, Sidecars, SidecarsSpec,
+};
+use crate::launch::guest::Surroundings;
+use crate::launch::provision::{InsteadOf, Provisions};
+use crate::launch::{Interrupt, Timings};
+use crate::plan::{BundleRequest, Plan};
+use crate::state::StateDir;
+use crate::vm::AllowRule;
+
+/// A proxy is up within a second or two; an emulated machine that is busy may take ten times as long, and more.
+const PROXY_READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// All daemons are up within two seconds or three, and there egress alone, which is Python, takes up to a minute.
+const DAEMONS_READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// Between two looks at the sources of tokens. A token that ends is renewed some minutes before.
+const TOKENS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The bundle's part of a bottle's directory.
+const DIR: &str = "bundle";
+
+/// A bundle that is ready.
+pub(super) enum Started {
+    /// Of [`BundleRequest::Proxy`], with the proxy's port.
+    Proxy(Bundle, std::net::SocketAddrV4),
+    /// Of [`BundleRequest::Daemons`], with what it is to allow.
+    Daemons(Box<Sidecars>, Vec<GitUpstream>),
+}
+
+/// Starts what is asked for, and waits until it is ready. Stops when the launch is over; what is there then is the caller's to remove.
+pub(super) async fn start(
+    docker: &Docker,
+    state: &StateDir,
+    request: &BundleRequest,
+    interrupt: &Interrupt,
+) -> Result<Started, BundleError> {
+    match request {
+        BundleRequest::Proxy { image, port } => start_proxy(docker, state, image, *port, interrupt).await,
+        BundleRequest::Daemons { image, manifest } => {
+            start_daemons(docker, state, image, manifest, interrupt).await
+        }
+    }
+}
+
+async fn start_proxy(
+    docker: &Docker,
+    state: &StateDir,
+    image: &str,
+    port: u16,
+    interrupt: &Interrupt,
+) -> Result<Started, BundleError> {
+    let mut spec = BundleSpec::new(state.slug(), state.root(), image);
+    spec.ports = vec![port];
+    let bundle = Bundle::start_unless(docker, spec, &|| interrupt.is_over()).await?;
+    tokio::select! {
+        ready = bundle.wait_ready(docker, port, PROXY_READY_LIMIT) => ready?,
+        () = interrupt.over() => return Err(BundleError::Stopped { slug: state.slug().to_owned() }),
+    }
+    match bundle.endpoint(port) {
+        Some(endpoint) => Ok(Started::Proxy(bundle, endpoint)),
+        None => Err(BundleError::NotPublished { container: bundle.container().to_owned(), port }),
+    }
+}
+
+async fn start_daemons(
+    docker: &Docker,
+    state: &StateDir,
+    image: &str,
+    manifest: &BundleManifest,
+    interrupt: &Interrupt,
+) -> Result<Started, BundleError> {
+    let spec = SidecarsSpec {
+        slug: state.slug().to_owned(),
+        state_dir: state.root().to_owned(),
+        dir: state.path().join(DIR),
+        image: image.to_owned(),
+        plan: BundlePlan::new(manifest)?,
+        ready_limit: DAEMONS_READY_LIMIT,
+    };
+    let sidecars = Sidecars::start_until(docker, spec, &|| interrupt.is_over(), interrupt.over()).await?;
+    Ok(Started::Daemons(Box::new(sidecars), manifest.git.clone()))
+}
+
+impl Started {
+    /// The container and its network.
+    pub(super) fn bundle(&self) -> &Bundle {
+        match self {
+            Self::Proxy(bundle, _) => bundle,
+            Self::Daemons(sidecars, _) => sidecars.bundle(),
+        }
+    }
+
+    /// Looks after its tokens, for good.
+    pub(super) async fn tend(&self, docker: &Docker) {
+        match self {
+            Self::Proxy(..) => std::future::pending().await,
+            Self::Daemons(sidecars, _) => sidecars.keep_tokens_fresh(docker, TOKENS_INTERVAL).await,
+        }
+    }
+
+    /// Notes how long its parts took.
+    pub(super) fn note_steps(&self, timings: &mut Timings) {
+        let steps = self.bundle().steps();
+        timings.note("bundle: network", steps.network);
+        timings.note("bundle: container", steps.container);
+        let Self::Daemons(sidecars, _) = self else { return };
+        for daemon in sidecars.ready() {
+            if let Some(ready_ms) = daemon.ready_ms {
+                timings.note(format!("bundle: {} ready", daemon.name), Duration::from_millis(ready_ms));
+            }
+        }
+    }
+
+    /// What a guest of this plan gets: the published ports, all of them and nothing else; their addresses; whom to trust.
+    pub(super) fn surroundings(&self, plan: &Plan) -> Surroundings {
+        let published = self.bundle().endpoints().values();
+        let allow = plan.allow.iter().cloned().chain(published.copied().map(AllowRule::endpoint)).collect();
+        let (sidecars, upstreams) = match self {
+            Self::Proxy(_, proxy) => {
+                return Surroundings { allow, env: env::proxy(*proxy), provisions: Provisions::default() };
+            }
+            Self::Daemons(sidecars, upstreams) => (sidecars, upstreams),
+        };
+        let git_gate = sidecars.bundle().endpoint(git_gate::PORT);
+        let supervise = sidecars.bundle().endpoint(supervise::PORT);
+        let instead_of = |gate| {
+            let gate = env::git_gate_url(gate);
+            upstreams.iter().map(move |upstream| InsteadOf {
+                url: upstream.url.clone(),
+                gate: format!("{gate}/{}.git", upstream.name),
+            })
+        };
+        Surroundings {
+            allow,
+            env: env::daemons(sidecars.first_hop(), git_gate, supervise),
+            provisions: Provisions {
+                ca: Some((sidecars.first_hop_name(), sidecars.ca().to_owned())),
+                instead_of: git_gate.into_iter().flat_map(instead_of).collect(),
+            },
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! git in the guest goes to git-gate wherever it would go to an upstream that git-gate stands for.
+//!
+//! The rewriting of URLs (`url.*.insteadOf`) is in a file of its own, which the configuration of the bottle's user includes: that file
+//! is written anew at each start, since the gate has another port then, and the user's own is touched once.
+
+use super::ProvisionError;
+use super::hands::{As, Hands};
+
+const STEP: &str = "git";
+const CONFIG: &str = "/etc/bottle/gitconfig";
+
+/// An upstream, and where git-gate has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::launch) struct InsteadOf {
+    /// The upstream's URL, as the manifest has it.
+    pub(in crate::launch) url: String,
+    /// The gate's.
+    pub(in crate::launch) gate: String,
+}
+
+/// Sends git to the gate. An image without git needs nothing.
+pub(super) fn send_to_gate(hands: &Hands<'_>, upstreams: &[InsteadOf]) -> Result<(), ProvisionError> {
+    hands.write(STEP, CONFIG, config(upstreams).as_bytes())?;
+    let pattern = format!("^{CONFIG}$");
+    let arguments = ["config", "--global", "--replace-all", "include.path", CONFIG, &pattern];
+    if !hands.run(STEP, As::Agent, "git", &arguments)? {
+        log::warn!("the image has no git: nothing in the guest is told of git-gate but by GIT_GATE_URL");
+    }
+    Ok(())
+}
+
+/// The file, as git-config(1) has it.
+fn config(upstreams: &[InsteadOf]) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let section =
+        |one: &InsteadOf| format!("[url {}]\n\tinsteadOf = {}\n", quoted(&one.gate), quoted(&one.url));
+    upstreams.iter().map(section).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_reads_the_file_as_it_was_meant() {
+        let url = "ssh://git@h.example/a\"b\\c.git";
+        let gate = "git://127.0.0.16:4000/project.git";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config(&[InsteadOf { url: url.to_owned(), gate: gate.to_owned() }]))
+            .unwrap();
+        let key = format!("url.{gate}.insteadOf");
+        let mut git = std::process::Command::new("git");
+        let output = git.args(["config", "--file"]).arg(file.path()).args(["--get", &key]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), url);
+    }
+}
