@@ -14,15 +14,13 @@ use serde::de::DeserializeOwned;
 /// Ends the name of a file that is not whole yet.
 const NEW: &str = ".new";
 
-/// Reads a file of JSON: a regular one, through no link, of at most `limit_bytes`. Never waits for anybody, whatever is there
-/// instead.
+/// Reads a file: a regular one, through no link, of at most `limit_bytes`. Never waits for anybody, whatever is there instead.
 ///
 /// # Errors
 /// When it can't be read, or is not what was said.
-pub fn read<T: DeserializeOwned>(path: &Path, limit_bytes: u64) -> io::Result<T> {
+pub fn read_bytes(path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     if !file.metadata()?.is_file() {
         return Err(invalid("it is no regular file"));
     }
@@ -31,7 +29,19 @@ pub fn read<T: DeserializeOwned>(path: &Path, limit_bytes: u64) -> io::Result<T>
     if bytes.len() as u64 > limit_bytes {
         return Err(invalid(&format!("it has more than {limit_bytes} bytes")));
     }
-    serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))
+    Ok(bytes)
+}
+
+/// Reads a file of JSON, as [`read_bytes`] does.
+///
+/// # Errors
+/// When it can't be read, or is not what was said.
+pub fn read<T: DeserializeOwned>(path: &Path, limit_bytes: u64) -> io::Result<T> {
+    serde_json::from_slice(&read_bytes(path, limit_bytes)?).map_err(|error| invalid(&error.to_string()))
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 /// Puts a file of JSON in place, whole, in the place of what was there. Only its owner may read it.

@@ -6,7 +6,9 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use bottle::launch::Follower;
-use bottle::logs::{Entry, LogReader, Stream, denials, output_log, vm_logs, without_controls};
+use bottle::logs::{
+    Entry, LogReader, Stream, daemon_log, daemons, denials, output_log, vm_logs, without_controls,
+};
 use bottle::state::{self, Found};
 use clap::Args;
 
@@ -27,6 +29,9 @@ pub(super) struct LogsArgs {
     /// only counted.
     #[arg(long, conflicts_with_all = ["follow", "timestamps", "vm"])]
     denials: bool,
+    /// Instead, what this daemon of the bottle's bundle printed: pipelock (its audit log), egress, git-gate or supervise.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["follow", "timestamps", "vm", "denials"])]
+    daemon: Option<String>,
     /// The denials as JSON.
     #[arg(long, requires = "denials")]
     json: bool,
@@ -44,6 +49,9 @@ pub(super) struct LogsArgs {
 impl LogsArgs {
     pub(super) fn run(self) -> Result<ExitCode, CliError> {
         let bottle = state::find(&self.slug)?;
+        if let Some(daemon) = &self.daemon {
+            return self.print_daemon(&bottle, daemon);
+        }
         let printed = match self {
             Self { vm: true, .. } => self.print_vm(&bottle),
             Self { denials: true, .. } => self.print_denials(&bottle),
@@ -88,6 +96,25 @@ impl LogsArgs {
             let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
             lines.extend(text.lines().map(without_controls));
         }
+        self.print_lines(&lines)
+    }
+
+    fn print_daemon(&self, bottle: &Found, daemon: &str) -> Result<ExitCode, CliError> {
+        let failed = |source| CliError::Io { what: "cannot print the log", source };
+        let text = match daemon_log(&bottle.dir, daemon) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let (slug, daemon) = (self.slug.clone(), daemon.to_owned());
+                let known = daemons(&bottle.dir).map_err(failed)?;
+                return Err(CliError::NoDaemonLog { slug, daemon, known });
+            }
+            text => text.map_err(failed)?,
+        };
+        let lines: Vec<String> = text.lines().map(without_controls).collect();
+        self.print_lines(&lines).map_err(failed)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print_lines(&self, lines: &[String]) -> io::Result<()> {
         let skipped = self.tail.map_or(0, |most| lines.len().saturating_sub(most));
         let mut out = io::stdout().lock();
         lines[skipped..].iter().try_for_each(|line| writeln!(out, "{line}"))

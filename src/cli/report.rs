@@ -41,6 +41,8 @@ pub(super) enum CliError {
     LauncherDied { status: String },
     #[error("nothing is logged of the bottle {slug}")]
     NoLog { slug: String },
+    #[error("the bottle {slug} has no log of a daemon {daemon}")]
+    NoDaemonLog { slug: String, daemon: String, known: Vec<String> },
     #[error(transparent)]
     Probe(#[from] ProbeError),
     #[error(transparent)]
@@ -156,6 +158,10 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::NoLog { .. } => {
             Some("output is logged with -d; without, it goes to where `bottle` was started".to_owned())
         }
+        CliError::NoDaemonLog { known, .. } if known.is_empty() => {
+            Some("only a bottle whose bundle runs daemons has such logs".to_owned())
+        }
+        CliError::NoDaemonLog { known, .. } => Some(format!("it has those of {}", known.join(", "))),
         CliError::Copy(error) => error.hint().map(str::to_owned),
         CliError::Probe(error) => error.hint(),
         CliError::Proposal(error) => error.hint(),

@@ -1,4 +1,4 @@
-//! What the process of a bottle in the background printed; and the logs of its VM.
+//! What the process of a bottle in the background printed; and the logs of its VM and of its bundle's daemons.
 //!
 //! ```text
 //! process ─► guest agent ─► launcher ─► OutputLog ─► output.log       at most 16 MiB, then it becomes
@@ -9,6 +9,7 @@
 //! The files are in the log format of CRI ([`entry`]), so that other tools can read them. [`writer`] writes them; [`reader`]
 //! reads what is there, and goes on where it was when there is more.
 
+mod daemons;
 mod entry;
 mod reader;
 mod writer;
@@ -16,6 +17,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use daemons::{daemon_log, daemons};
 pub use entry::{Entry, Stream};
 pub use reader::LogReader;
 pub(crate) use writer::OutputLog;
