@@ -42,6 +42,22 @@ pub(crate) fn leftovers() -> Vec<String> {
     containers.chain(networks).map(ToString::to_string).collect()
 }
 
+/// This machine's address in docker's own network, which the containers of all networks reach.
+pub(crate) fn host_address() -> Ipv4Addr {
+    let network = get("/networks/bridge");
+    // Docker 20.10 does not name its own address there: it is the first of the range.
+    let subnet = network["IPAM"]["Config"][0]["Subnet"].as_str().unwrap().to_owned();
+    let base: Ipv4Addr = subnet.split('/').next().unwrap().parse().unwrap();
+    Ipv4Addr::from_bits(base.to_bits() + 1)
+}
+
+/// All that docker keeps of the one bundle there is, but for its log.
+pub(crate) fn bundle_inspected() -> String {
+    let id = containers()[0]["Id"].as_str().unwrap().to_owned();
+    get(&format!("/containers/{id}/json")).to_string()
+        + &get(&format!("/containers/{id}/changes")).to_string()
+}
+
 /// A bundle as docker sees it.
 pub(crate) struct BundleAddresses {
     /// The container's own.

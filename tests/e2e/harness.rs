@@ -279,7 +279,11 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn start(image: &str, options: &[&str]) -> Self {
         let options = [options, &["-i"]].concat();
-        let mut running = Bottle::vm_run(image, &options, &["sh"]).start();
+        Self::of(Bottle::vm_run(image, &options, &["sh"]).start())
+    }
+
+    /// The shell that such a `bottle` runs.
+    pub(crate) fn of(mut running: Running) -> Self {
         let stdin = running.stdin();
         let mut shell = Self { running, stdin, commands: 0 };
         assert_eq!(shell.run("echo up"), "up\n");
@@ -289,6 +293,7 @@ impl Shell {
     /// Runs it, and returns what it wrote to stdout.
     pub(crate) fn run(&mut self, script: &str) -> String {
         let before = self.running.stdout().len();
+        self.running.deadline = Instant::now() + LIMIT;
         self.commands += 1;
         let end = format!("-- end of {} --\n", self.commands);
         self.stdin.write_all(format!("{script}\necho '{}'\n", end.trim_end()).as_bytes()).unwrap();
@@ -301,6 +306,16 @@ impl Shell {
     /// Where its state is.
     pub(crate) fn state(&self) -> &Path {
         self.running.state()
+    }
+
+    /// The `bottle` that runs it.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// The same, and no shell any more.
+    pub(crate) fn into_running(self) -> Running {
+        self.running
     }
 
     /// Ends it. Nothing is left of it.

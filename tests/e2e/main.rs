@@ -35,11 +35,14 @@ mod probe;
 #[path = "../random/mod.rs"]
 mod random;
 mod second_wall;
+mod sidecars;
 mod streams;
 mod terminal;
 mod tmux;
 mod torture;
 mod tree;
+#[path = "../upstream/mod.rs"]
+mod upstream;
 mod users;
 mod vm_run;
 mod volumes;

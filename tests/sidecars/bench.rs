@@ -11,7 +11,8 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptions, RemoveContainerOptions};
 use bottle::bundle::{self, BundleManifest, BundlePlan, Docker, Sidecars, SidecarsSpec};
 use futures_util::FutureExt as _;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+use crate::upstream;
 
 /// One daemon, one server.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -79,8 +80,8 @@ impl Bench {
     async fn start_server(&self) {
         let dir = self.state.path().join("server");
         std::fs::create_dir(&dir).expect("a directory");
-        std::fs::write(dir.join("upstream.py"), include_str!("upstream.py")).expect("written");
-        let (ca, chain) = certificates();
+        std::fs::write(dir.join("upstream.py"), upstream::SERVER).expect("written");
+        let (ca, chain) = upstream::certificates(&[API, PASSED, PLAIN]);
         std::fs::write(dir.join("chain.pem"), chain).expect("written");
         std::fs::write(self.upstream_ca(), ca).expect("written");
         for open in [self.state.path(), &dir] {
@@ -201,19 +202,4 @@ async fn host_address(docker: &Docker) -> Ipv4Addr {
     let subnet = ranges.into_iter().find_map(|range| range.subnet).expect("its range");
     let first: Ipv4Addr = subnet.split('/').next().and_then(|base| base.parse().ok()).expect("an address");
     Ipv4Addr::from_bits(first.to_bits() + 1)
-}
-
-/// A CA of the test's, and a server's certificate and key of it.
-fn certificates() -> (String, String) {
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::default();
-    // Not the name that a server's certificate has by default: that would pass for one that is its own issuer's.
-    ca.distinguished_name.push(DnType::CommonName, "the CA of the tests");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("a CA").pem();
-    let issuer = Issuer::new(ca, ca_key);
-    let key = KeyPair::generate().expect("a key");
-    let names = [API, PASSED, PLAIN].map(str::to_owned).to_vec();
-    let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &issuer).expect("a certificate");
-    (ca_certificate, format!("{}{}", leaf.pem(), key.serialize_pem()))
 }

@@ -1,6 +1,6 @@
 //! git-gate in the bundle: from a clone on this machine to a git server behind sshd, with an identity that is nowhere to be found.
 
-use std::net::TcpListener;
+use std::net::{SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::process::Output;
 
@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::approvals::{Bottle, bottle, proposal, text};
 use crate::bench::{Bench, PATIENCE, until};
+use crate::upstream::sshd_config;
 
 /// Runs a program to its end, which has to come.
 async fn run(dir: &Path, words: &[&str]) -> Output {
@@ -47,10 +48,7 @@ async fn serve(bench: &Bench, dir: &Path) -> (Child, GitUpstream) {
     let address = bench.address;
     let port = TcpListener::bind((address, 0)).and_then(|one| one.local_addr()).expect("a port").port();
     let shown = dir.display();
-    let config = format!(
-        "ListenAddress {address}:{port}\nHostKey {shown}/host-key\nAuthorizedKeysFile {shown}/authorized-keys\n\
-         StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin yes\n"
-    );
+    let config = sshd_config(dir, SocketAddrV4::new(address, port));
     std::fs::write(dir.join("sshd-config"), config).expect("written");
     // sshd that runs as root wants it.
     std::fs::create_dir_all("/run/sshd").unwrap_or_default();

@@ -16,3 +16,5 @@ mod pipelock_dlp;
 mod pipelock_tls;
 mod refusals;
 mod streams;
+#[path = "../upstream/mod.rs"]
+mod upstream;

@@ -1,0 +1,156 @@
+//! The world that a bundle's daemons reach: a server with TLS, a git server behind sshd, tokens and keys in files of the host's.
+
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bottle::bundle::{AuthScheme, BundleManifest, GitUpstream, Route, TokenSource};
+use bottle_gates::push::PushRule;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::docker;
+use crate::harness::until;
+use crate::upstream;
+
+/// The server's names: the one that a route leads to, and one that is not allowed at first.
+pub(super) const API: &str = "api.test.example";
+pub(super) const PLAIN: &str = "plain.test.example";
+
+/// The token of the route. It looks like what pipelock refuses in any other place.
+pub(super) const REAL: &str = "sk-ant-api03-real0000000000000000000000";
+
+/// See the module. All of it ends with this.
+pub(super) struct Outside {
+    dir: TempDir,
+    servers: Vec<Child>,
+    git: GitUpstream,
+}
+
+impl Outside {
+    pub(super) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let address = docker::host_address();
+        let (ca, chain) = upstream::certificates(&[API, PLAIN]);
+        for (name, content) in [
+            ("ca.pem", &*ca),
+            ("chain.pem", &chain),
+            ("upstream.py", upstream::SERVER),
+            ("token", REAL),
+            ("requests", ""),
+        ] {
+            std::fs::write(at(name), content).unwrap();
+        }
+        let mut python = Command::new("python3");
+        python.arg(at("upstream.py")).arg(address.to_string()).arg(at("chain.pem")).arg(at("requests"));
+        let (sshd, git) = git_server(dir.path(), SocketAddrV4::new(address, free_port(address)));
+        let servers = vec![start(&mut python, SocketAddrV4::new(address, 443)), sshd];
+        Self { dir, servers, git }
+    }
+
+    /// What a bottle may reach of it.
+    pub(super) fn manifest(&self) -> BundleManifest {
+        let token = self.dir.path().join("token").display().to_string();
+        let address = docker::host_address().into();
+        BundleManifest {
+            routes: vec![Route {
+                host: API.to_owned(),
+                path: Some("/v1".to_owned()),
+                methods: vec![],
+                scheme: AuthScheme::Bearer,
+                token: TokenSource::Command(vec!["cat".to_owned(), token]),
+            }],
+            git: vec![self.git.clone()],
+            supervise: true,
+            extra_hosts: [API, PLAIN].map(|name| (name.to_owned(), address)).into(),
+            upstream_ca: Some(self.dir.path().join("ca.pem")),
+            ..BundleManifest::default()
+        }
+    }
+
+    /// What the server was asked, a line of JSON each.
+    pub(super) fn requests(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("requests")).unwrap()
+    }
+
+    pub(super) fn last_request(&self) -> Value {
+        serde_json::from_str(self.requests().lines().last().expect("a request")).unwrap()
+    }
+
+    /// The git server's URL of its repository.
+    pub(super) fn git_url(&self) -> &str {
+        &self.git.url
+    }
+
+    /// What a branch is upstream.
+    pub(super) fn branch(&self, name: &str) -> String {
+        run(self.dir.path(), &["git", "-C", "upstream.git", "rev-parse", name])
+    }
+
+    /// A line of the key that opens the git server.
+    pub(super) fn identity_line(&self) -> String {
+        let key = std::fs::read_to_string(self.dir.path().join("identity")).unwrap();
+        key.lines().nth(3).expect("a line of it").to_owned()
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            drop(server.kill());
+            drop(server.wait());
+        }
+    }
+}
+
+/// An sshd, and the one repository behind it.
+fn git_server(dir: &Path, listen: SocketAddrV4) -> (Child, GitUpstream) {
+    for key in ["identity", "host-key"] {
+        run(dir, &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key]);
+    }
+    std::fs::copy(dir.join("identity.pub"), dir.join("authorized-keys")).unwrap();
+    std::fs::write(dir.join("sshd-config"), upstream::sshd_config(dir, listen)).unwrap();
+    // sshd that runs as root wants it.
+    std::fs::create_dir_all("/run/sshd").unwrap();
+    let mut sshd = Command::new("/usr/sbin/sshd");
+    let sshd = start(sshd.args(["-D", "-e", "-f"]).arg(dir.join("sshd-config")), listen);
+    run(dir, &["git", "init", "-q", "--bare", "-b", "main", "upstream.git"]);
+    run(dir, &["git", "clone", "-q", "upstream.git", "author"]);
+    run(dir, &["git", "-C", "author", "commit", "-q", "--allow-empty", "-m", "one"]);
+    run(dir, &["git", "-C", "author", "push", "-q", "origin", "HEAD:main"]);
+    let user = run(dir, &["id", "-un"]);
+    let upstream = GitUpstream {
+        name: "project".to_owned(),
+        url: format!("ssh://{user}@{listen}{}/upstream.git", dir.display()),
+        identity: dir.join("identity"),
+        host_key: std::fs::read_to_string(dir.join("host-key.pub")).unwrap().trim().to_owned(),
+        push: vec![PushRule::branch("agent/*")],
+    };
+    (sshd, upstream)
+}
+
+fn free_port(address: std::net::Ipv4Addr) -> u16 {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn start(command: &mut Command, listens: SocketAddrV4) -> Child {
+    let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the server listens", || TcpStream::connect(listens).is_ok());
+    server
+}
+
+/// Runs a program to its end; what it prints.
+fn run(dir: &Path, words: &[&str]) -> String {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).current_dir(dir).stdin(Stdio::null());
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command
+            .env(format!("GIT_{role}_NAME"), "Author")
+            .env(format!("GIT_{role}_EMAIL"), "author@example.com");
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
