@@ -6,6 +6,7 @@
 //! - `copy` takes files from the host, and gives it some.
 //! - [`reaper`] is the only one that waits for processes.
 //! - [`probe`] is another program in the same file: it tries to get out of the guest.
+//! - [`relay`] is yet another one: git's way to git-gate.
 //! - [`power`] ends everything in order.
 //!
 //! Nothing here may end the process: a kernel whose process 1 is gone panics. What fails is reported and, if the
@@ -27,6 +28,8 @@ pub mod power;
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod reaper;
+#[cfg(target_os = "linux")]
+pub mod relay;
 #[cfg(target_os = "linux")]
 pub mod server;
 #[cfg(target_os = "linux")]

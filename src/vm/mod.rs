@@ -57,6 +57,7 @@ pub use disk_size::{BadDiskSize, DiskSize};
 pub use error::VmError;
 pub use kernel::{KernelLibrary, find_kernel_library};
 pub use spawn::{BootSteps, Starting, Vm, VmKiller};
+pub(crate) use vmm::INIT;
 pub use vmm::become_vmm_if_asked;
 pub use volume::{Volume, VolumeError, check_volumes};
 

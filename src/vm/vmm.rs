@@ -38,7 +38,7 @@ pub(super) const VERB: &str = "__bottle-vmm";
 const CONFIG_LIMIT_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The guest's init. Static, so it needs nothing in the guest.
-static INIT: &[u8] = include_bytes!(env!("BOTTLE_GUEST_INIT"));
+pub(crate) static INIT: &[u8] = include_bytes!(env!("BOTTLE_GUEST_INIT"));
 
 /// What the VMM says when all is configured and the VM starts. A program that forgot to become a VMM says something else.
 pub(super) const STARTED: u8 = 0x06;

@@ -26,12 +26,12 @@ const END: &str = "# End of what bottle added\n";
 
 /// Has the guest trust the CA of this daemon.
 pub(super) fn trust(hands: &Hands<'_>, daemon: &str, certificate: &str) -> Result<(), ProvisionError> {
-    hands.write(STEP, CERTIFICATE, certificate.as_bytes())?;
+    hands.write(STEP, CERTIFICATE, 0o644, certificate.as_bytes())?;
     let how = if hands.run(STEP, As::Root, UPDATE, &[])? {
         "update-ca-certificates succeeded"
     } else {
         let before = hands.read(STEP, BUNDLE)?.unwrap_or_default();
-        hands.write(STEP, BUNDLE, &with(&before, certificate))?;
+        hands.write(STEP, BUNDLE, 0o644, &with(&before, certificate))?;
         "it was appended"
     };
     let bundle = hands.read(STEP, BUNDLE)?.unwrap_or_default();

@@ -1,13 +1,16 @@
 //! git in the guest goes to git-gate wherever it would go to an upstream that git-gate stands for.
 //!
 //! The rewriting of URLs (`url.*.insteadOf`) is in a file of its own, which the configuration of the bottle's user includes: that file
-//! is written anew at each start, since the gate has another port then, and the user's own is touched once.
+//! is written anew at each start, since the gate has another port then, and the user's own is touched once. It also names a program
+//! that git speaks through, our own, since git waits in a way that the guest's kernel has no answer to: `guest/src/relay.rs`.
 
 use super::ProvisionError;
 use super::hands::{As, Hands};
 
 const STEP: &str = "git";
 const CONFIG: &str = "/etc/bottle/gitconfig";
+/// The guest's init, by the name under which it is something else.
+const PROXY: &str = "/usr/local/lib/bottle/git-proxy";
 
 /// An upstream, and where git-gate has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +23,8 @@ pub(in crate::launch) struct InsteadOf {
 
 /// Sends git to the gate. An image without git needs nothing.
 pub(super) fn send_to_gate(hands: &Hands<'_>, upstreams: &[InsteadOf]) -> Result<(), ProvisionError> {
-    hands.write(STEP, CONFIG, config(upstreams).as_bytes())?;
+    hands.write(STEP, PROXY, 0o755, crate::vm::INIT)?;
+    hands.write(STEP, CONFIG, 0o644, config(upstreams).as_bytes())?;
     let pattern = format!("^{CONFIG}$");
     let arguments = ["config", "--global", "--replace-all", "include.path", CONFIG, &pattern];
     if !hands.run(STEP, As::Agent, "git", &arguments)? {
@@ -34,7 +38,8 @@ fn config(upstreams: &[InsteadOf]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let section =
         |one: &InsteadOf| format!("[url {}]\n\tinsteadOf = {}\n", quoted(&one.gate), quoted(&one.url));
-    upstreams.iter().map(section).collect()
+    let sections = upstreams.iter().map(section);
+    sections.chain([format!("[core]\n\tgitProxy = {}\n", quoted(PROXY))]).collect()
 }
 
 #[cfg(test)]

@@ -37,11 +37,12 @@ impl<'a> Hands<'a> {
         Self { agent }
     }
 
-    /// Puts a file of root's there, that all may read, in the place of what was there. Its directory is made if need be.
+    /// Puts a file of root's there, in the place of what was there. Its directory is made if need be.
     pub(super) fn write(
         &self,
         step: &'static str,
         path: &'static str,
+        mode: u32,
         bytes: &[u8],
     ) -> Result<(), ProvisionError> {
         let failed = |source| ProvisionError::File { step, action: "write", path, source: Box::new(source) };
@@ -50,11 +51,11 @@ impl<'a> Hands<'a> {
             let tar = tar.map_err(CopyError::Output)?;
             self.agent.put_tar(&*tar, to, CopyOptions::default())
         };
-        match put(tar(&[], name, bytes), dir) {
+        match put(tar(&[], name, mode, bytes), dir) {
             // There is no such directory: it is made, and those above it that are not there either.
             Err(CopyError::Guest { .. }) => {
                 let above: Vec<&str> = dir.trim_start_matches('/').split('/').collect();
-                put(tar(&above, name, bytes), "/")
+                put(tar(&above, name, mode, bytes), "/")
             }
             put => put,
         }
@@ -126,7 +127,7 @@ impl<'a> Hands<'a> {
 }
 
 /// A file below these directories, each in the one before.
-fn tar(above: &[&str], name: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
+fn tar(above: &[&str], name: &str, mode: u32, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut append = |kind, mode, path: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();
@@ -142,7 +143,7 @@ fn tar(above: &[&str], name: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
         append(tar::EntryType::Directory, 0o755, &path, &[])?;
     }
     path.push_str(name);
-    append(tar::EntryType::Regular, 0o644, &path, bytes)?;
+    append(tar::EntryType::Regular, mode, &path, bytes)?;
     tar.into_inner()
 }
 
@@ -179,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_file_comes_out_as_it_went_in_and_its_directories_are_there() {
-        let flat = tar(&[], "file", b"content").unwrap();
+        let flat = tar(&[], "file", 0o644, b"content").unwrap();
         assert_eq!(first_file(&flat).unwrap(), b"content");
-        let deep = tar(&["a", "b"], "file", b"content").unwrap();
+        let deep = tar(&["a", "b"], "file", 0o644, b"content").unwrap();
         let mut archive = tar::Archive::new(&*deep);
         let entries = archive.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();
