@@ -161,6 +161,12 @@ pub enum BundleError {
         /// The last lines of its log.
         log: String,
     },
+    /// Somebody removed the container.
+    #[error("{container} is gone: it was removed while it ran")]
+    Gone {
+        /// The container.
+        container: String,
+    },
     /// Nothing listens behind a published port, and the deadline has passed.
     #[error("port {port} of {container} did not answer on {endpoint} within {waited_ms} ms ({reason}){}", quoted(.log))]
     NotReady {

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use super::alias::is_local;
 use super::client::Docker;
 use super::container;
-use super::error::BundleError;
+use super::error::{BundleError, status};
 use super::logs;
 
 /// Between two connects: a refused one costs some microseconds, so begin at once, and go up to what nobody notices.
@@ -123,6 +123,7 @@ pub(super) async fn ended(docker: &Docker, container: &str) -> BundleError {
                 },
             },
         },
+        Err(error) if status(&error) == Some(404) => BundleError::Gone { container: container.to_owned() },
         Err(error) => BundleError::docker(format!("find container {container}, which was running"), &error),
     }
 }

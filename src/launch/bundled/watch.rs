@@ -2,17 +2,23 @@
 //! refused connections, but the end of the run, with the container's own last words.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::started::Started;
-use crate::bundle::{BundleError, Docker};
+use crate::bundle::{Bundle, BundleError, Docker};
 use crate::launch::{Interrupt, LaunchError};
 
 /// A process that can't reach anything any more has so long to write down what it has, before it is killed.
 const LOST_GRACE: Duration = Duration::from_secs(3);
+
+/// A docker daemon that is restarted is back in so long; what does not answer then is taken for gone, with its containers.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks whether it is back.
+const SILENCE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Does `step` while a thread of its own looks after the bundle. If the container ends, the process is ended, and the container's end
 /// is what comes of the launch, whatever comes of the process.
@@ -50,8 +56,28 @@ async fn until_lost(
     is_over: oneshot::Receiver<()>,
 ) -> Option<BundleError> {
     tokio::select! {
-        lost = bundle.bundle().ended(docker) => Some(lost),
+        lost = ended(docker, bundle.bundle()) => Some(lost),
         () = bundle.tend(docker) => None,
         _ = is_over => None,
+    }
+}
+
+/// Waits for the container's end, through a docker daemon that is restarted meanwhile: containers may outlive that.
+async fn ended(docker: &Docker, bundle: &Bundle) -> BundleError {
+    let mut silent = None;
+    loop {
+        let asked = Instant::now();
+        let lost = bundle.ended(docker).await;
+        if matches!(lost, BundleError::Exited { .. } | BundleError::Gone { .. }) {
+            return lost;
+        }
+        if asked.elapsed() > SILENCE_PAUSE {
+            silent = None;
+        }
+        if silent.get_or_insert(asked).elapsed() > SILENCE_LIMIT {
+            return lost;
+        }
+        log::debug!("{lost}; asked again");
+        tokio::time::sleep(SILENCE_PAUSE).await;
     }
 }
