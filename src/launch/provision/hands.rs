@@ -133,6 +133,9 @@ fn tar(above: &[&str], name: &str, mode: u32, bytes: &[u8]) -> io::Result<Vec<u8
         let mut header = tar::Header::new_ustar();
         header.set_entry_type(kind);
         header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         tar.append_data(&mut header, path, bytes)
     };
