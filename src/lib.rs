@@ -50,6 +50,7 @@ pub mod bundle;
 pub mod image;
 pub mod launch;
 pub mod logs;
+pub mod manifest;
 pub mod plan;
 pub mod probe;
 pub mod proposals;

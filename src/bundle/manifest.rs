@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::git_gate::{GitGateError, GitUpstream};
@@ -116,7 +117,7 @@ pub struct Route {
 }
 
 /// How a token becomes a header.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `Authorization: Bearer TOKEN`
@@ -137,7 +138,7 @@ pub enum AuthScheme {
 }
 
 /// Where a token comes from. It is read on the host, by the launcher, and goes nowhere but into egress's memory.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenSource {
     /// An environment variable of the launcher's.
@@ -147,7 +148,7 @@ pub enum TokenSource {
 }
 
 /// A secret's look.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretPattern {
     /// What pipelock calls it when it refuses a request.

@@ -4,6 +4,7 @@
 //!   an image. [`here`] and [`background`] are where a launch goes on.
 //! - [`exec`]: one more command in a bottle that runs.
 //! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
+//! - [`manifest`]: finds `bottle.toml`, and asks before it counts; [`trust`] is how a project's gets to count.
 //! - [`proposals`]: what agents ask for, and the operator's answers.
 //! - [`cp`] copies files into a bottle and out of it.
 //! - [`probe`] looks for ways out of a bottle.
@@ -23,6 +24,7 @@ mod image;
 mod import;
 mod keep;
 mod logs;
+mod manifest;
 mod probe;
 mod process;
 mod progress;
@@ -32,6 +34,7 @@ mod report;
 mod resume;
 mod run;
 mod signals;
+mod trust;
 mod vm_run;
 
 use std::process::ExitCode;
@@ -79,6 +82,7 @@ enum Verb {
     Probe(probe::ProbeArgs),
     Gc(gc::GcArgs),
     Doctor(doctor::DoctorArgs),
+    Trust(trust::TrustArgs),
 }
 
 /// MicroVMs without a bundle.
@@ -116,6 +120,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Probe(args) => args.run(),
         Verb::Gc(args) => args.run(),
         Verb::Doctor(args) => args.run(),
+        Verb::Trust(args) => args.run(),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

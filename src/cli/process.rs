@@ -9,7 +9,7 @@ use bottle::vm::{Confine, DiskSize, Volume};
 use clap::Args;
 
 /// Of those that run it in a new VM, and of `exec`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct StdioArgs {
     /// Give the command a terminal; with -i, ours.
     #[arg(short, long)]
@@ -81,8 +81,9 @@ impl StdioArgs {
 }
 
 impl ProcessArgs {
-    pub(super) fn process(self) -> Process {
-        Process { entrypoint: self.entrypoint, ..self.stdio.process(self.command) }
+    pub(super) fn process(&mut self) -> Process {
+        let stdio = std::mem::take(&mut self.stdio);
+        Process { entrypoint: self.entrypoint.take(), ..stdio.process(std::mem::take(&mut self.command)) }
     }
 }
 

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
+use bottle::manifest::FileError;
+use bottle::plan::PrepareError;
 use bottle::probe::ProbeError;
 use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
@@ -49,6 +51,10 @@ pub(super) enum CliError {
     Copy(#[from] CopyError),
     #[error(transparent)]
     Proposal(#[from] ProposalError),
+    #[error(transparent)]
+    Manifest(#[from] FileError),
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// Arguments that don't go together.
     #[error("{what}")]
     Usage { what: &'static str, hint: &'static str },
@@ -165,6 +171,8 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::Copy(error) => error.hint().map(str::to_owned),
         CliError::Probe(error) => error.hint(),
         CliError::Proposal(error) => error.hint(),
+        CliError::Manifest(error) => error.hint(),
+        CliError::Prepare(error) => error.hint(),
         CliError::Usage { hint, .. } => Some((*hint).to_owned()),
         CliError::Io { .. } => None,
     }

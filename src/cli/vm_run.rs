@@ -41,7 +41,7 @@ pub(super) struct VmRunArgs {
 }
 
 impl VmRunArgs {
-    pub(super) fn run(self, verbosity: Verbosity) -> Result<ExitCode, CliError> {
+    pub(super) fn run(mut self, verbosity: Verbosity) -> Result<ExitCode, CliError> {
         let order = Order::Launch(Box::new(Plan {
             name: self.name,
             image: self.image.parse::<Source>()?,

@@ -1,8 +1,13 @@
 //! What is to run, in what and behind what: complete, and without a trace of the command line.
 //!
+//! [`prepare`] makes one of a manifest and the command line, and [`preflight`] says in words what it gives.
+//!
 //! A [`Plan`] is what [`launch`](crate::launch) carries out, what the background launcher is handed, and what a bottle's record
 //! keeps ([`state::Record`](crate::state::Record)), so that the bottle can be resumed.
 
+mod preflight;
+mod prepare;
+mod provider;
 mod text;
 
 use std::ffi::OsString;
@@ -12,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::BundleManifest;
 use crate::image::{ImportOptions, Source};
 use crate::vm::{AllowRule, Confine, DiskSize, Volume};
+pub use preflight::{Line, preflight};
+pub use prepare::{DAEMONS_IMAGE, PrepareError, Prepared, Request, prepare};
 use text::Text;
 
 /// See the module.

@@ -3,6 +3,7 @@
 //! ```text
 //! $BOTTLE_STATE_DIR, or $XDG_STATE_HOME/bottle, or ~/.local/state/bottle        0700
 //! ├── .lock                       held while bottles come and go, see `lock`
+//! ├── .trust/                     one file a trusted manifest, see `trust`              0700, files 0600
 //! └── <slug>/                     one bottle                                       0700
 //!     ├── lock                    held (flock) by the process that runs the bottle and by its VMM, so that
 //!     │                           a lock that is free is a bottle that does not live, whatever crashed
@@ -28,6 +29,7 @@
 //! - [`places`]: the three roots; [`slug`]: what a bottle may be called.
 //! - [`record`]: what was launched, and how it stands.
 //! - [`dir`]: a bottle's directory in the hands of who runs or removes it; [`mod@find`]: in those of who only looks.
+//! - [`trust`]: which manifests of projects the user has said yes to.
 //! - [`lock`]: how the two don't get in each other's way.
 
 mod dir;
@@ -37,10 +39,12 @@ mod lock;
 mod places;
 mod record;
 mod slug;
+mod trust;
 
 pub use dir::{Dead, StateDir, dead};
 pub use error::StateError;
 pub use find::{Found, await_free, find, find_running, is_alive, list};
-pub use places::{cache_root, data_root, state_root};
+pub use places::{cache_root, config_root, data_root, state_root};
 pub use record::{Base, Life, NoRecord, Outcome, Record, Status, now};
 pub use slug::check_slug;
+pub use trust::{distrust, is_trusted, trust};

@@ -19,6 +19,11 @@ pub fn data_root() -> Result<PathBuf, StateError> {
     place("the installed files", "BOTTLE_DATA_DIR", "XDG_DATA_HOME", ".local/share")
 }
 
+/// The directory with the user's own manifest.
+pub fn config_root() -> Result<PathBuf, StateError> {
+    place("your manifest", "BOTTLE_CONFIG_DIR", "XDG_CONFIG_HOME", ".config")
+}
+
 fn place(
     what: &'static str,
     variable: &'static str,

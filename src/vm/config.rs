@@ -12,10 +12,10 @@ use super::{AllowRule, Confine, DiskSize, KernelLibrary};
 use crate::image::Image;
 
 /// Two, so that an agent and what it runs do not wait for each other; more cost memory in the guest kernel.
-const DEFAULT_CPUS: u8 = 2;
+pub(crate) const DEFAULT_CPUS: u8 = 2;
 
 /// Enough for a coding agent and a build beside it. It is not taken from the host before the guest uses it.
-const DEFAULT_MEMORY_MIB: u32 = 2048;
+pub(crate) const DEFAULT_MEMORY_MIB: u32 = 2048;
 
 /// A boot takes a fraction of a second where the processor virtualises, and some seconds where it is emulated with
 /// other work beside it. A guest that has not answered by then is not going to.

@@ -77,7 +77,7 @@ fn sigterm_ends_a_bottle_with_its_bundle() {
 #[ignore = "needs KVM: run cargo xtask test"]
 fn gc_removes_what_a_killed_bottle_left() {
     let mut bottle =
-        Bottle::run_behind_proxy(&["--bottle", "killed"], &["sh", "-c", "echo started; exec sleep 300"])
+        Bottle::run_behind_proxy(&["--name", "killed"], &["sh", "-c", "echo started; exec sleep 300"])
             .start();
     bottle.until_stdout("started\n");
     // While it lives, it is nobody's leftover.

@@ -252,7 +252,7 @@ fn a_bottle_with_a_bundle_gets_a_new_one() {
     let image = format!("docker-archive:{}", archive("debian").display());
     let script = "echo $HTTP_PROXY; trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done";
     let args = [
-        &["run", "-d", "--bottle", "bundled", "--cpus", "1", "--memory", "512", "--image", &image][..],
+        &["run", "-d", "--name", "bundled", "--cpus", "1", "--memory", "512", "--image", &image][..],
         &["--bundle-image", "bottle-test/proxy:latest", "--bundle-port", "8888", "--", "bash", "-c", script],
     ];
     assert_eq!(home.ok(&args.concat()), "bundled\n");

@@ -1,0 +1,23 @@
+//! Claude Code.
+
+use super::Start;
+use crate::manifest::{Bottle, Role};
+
+/// In place of a token: egress drops it, and sets the real one.
+const PLACEHOLDER: &str = "placeholder-of-bottle";
+
+pub(super) fn start(bottle: &Bottle, prompt: &str) -> Start {
+    let mut command = vec!["claude".to_owned()];
+    if !prompt.is_empty() {
+        command.extend(["--append-system-prompt".to_owned(), prompt.to_owned()]);
+    }
+    // Updates and telemetry would be refused, and be reported as something to worry about.
+    let mut env = vec![
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+        ("DISABLE_ERROR_REPORTING", "1".to_owned()),
+    ];
+    if bottle.has_role(Role::ClaudeCodeOauth) {
+        env.push(("CLAUDE_CODE_OAUTH_TOKEN", PLACEHOLDER.to_owned()));
+    }
+    Start { command, env }
+}
