@@ -4,7 +4,8 @@
 //!   an image. [`here`] and [`background`] are where a launch goes on.
 //! - [`exec`]: one more command in a bottle that runs.
 //! - [`ps`], [`logs`], [`end`], [`resume`]: a bottle's life.
-//! - [`manifest`]: finds `bottle.toml`, and asks before it counts; [`trust`] is how a project's gets to count.
+//! - [`manifest`]: finds `bottle.toml`, and asks before it counts; [`trust`] is how a project's gets to count. [`init`] writes
+//!   one, [`schema`] is for editors.
 //! - [`proposals`]: what agents ask for, and the operator's answers.
 //! - [`cp`] copies files into a bottle and out of it.
 //! - [`probe`] looks for ways out of a bottle.
@@ -22,6 +23,7 @@ mod gc;
 mod here;
 mod image;
 mod import;
+mod init;
 mod keep;
 mod logs;
 mod manifest;
@@ -33,6 +35,7 @@ mod ps;
 mod report;
 mod resume;
 mod run;
+mod schema;
 mod signals;
 mod trust;
 mod vm_run;
@@ -82,7 +85,9 @@ enum Verb {
     Probe(probe::ProbeArgs),
     Gc(gc::GcArgs),
     Doctor(doctor::DoctorArgs),
+    Init(init::InitArgs),
     Trust(trust::TrustArgs),
+    Schema(schema::SchemaArgs),
 }
 
 /// MicroVMs without a bundle.
@@ -120,7 +125,9 @@ pub(crate) fn main() -> ExitCode {
         Verb::Probe(args) => args.run(),
         Verb::Gc(args) => args.run(),
         Verb::Doctor(args) => args.run(),
+        Verb::Init(args) => args.run(),
         Verb::Trust(args) => args.run(),
+        Verb::Schema(args) => args.run(),
     };
     result.unwrap_or_else(|error| report::failure(&error))
 }

@@ -206,7 +206,7 @@ fn image_of(image: &Placed, file: &Path) -> Result<Source, FileError> {
         }
     }
     // Whether it is there is a matter of the agent that runs.
-    if text.starts_with(['/', '.']) {
+    if text.starts_with(['/', '.', '~']) {
         let path = beside(file, text);
         return Ok(if path.is_dir() {
             Source::OciLayout(path.into())

@@ -108,8 +108,12 @@ impl Bottle {
     }
 }
 
-/// A path of a file: relative to the file's directory.
+/// A path of a file: relative to the file's directory, or with `~/` to the user's.
 pub(super) fn beside(file: &Path, path: &str) -> PathBuf {
+    let home = || std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    if let Some((rest, home)) = path.strip_prefix("~/").zip(home()) {
+        return home.join(rest);
+    }
     file.parent().unwrap_or(Path::new("/")).join(path)
 }
 

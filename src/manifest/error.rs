@@ -18,6 +18,14 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A new one can't be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// It is a directory, a pipe or a device.
     #[error("{} is no file", path.display())]
     NoFile {
@@ -104,6 +112,7 @@ impl FileError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Read { .. } => Some("make it readable, or start `bottle` elsewhere".to_owned()),
+            Self::Write { .. } => Some("go where you may write, or use `bottle init --print`".to_owned()),
             Self::NoFile { .. } => Some("a manifest is a file: move away what is in its place".to_owned()),
             Self::TooLarge { .. } | Self::NoText { .. } => {
                 Some("a manifest is a short text in UTF-8; `bottle init` writes one".to_owned())

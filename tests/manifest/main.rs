@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod hostile;
+mod init;
 mod mistakes;
 mod place;
 mod plans;
