@@ -7,7 +7,7 @@ use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
 use bottle::manifest::FileError;
-use bottle::plan::PrepareError;
+use bottle::plan::{DAEMONS_IMAGE, PrepareError};
 use bottle::probe::ProbeError;
 use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
@@ -182,6 +182,10 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
     match error {
         LaunchError::Image(error) => error.hint().map(str::to_owned),
         LaunchError::State(error) => error.hint(),
+        LaunchError::Bundle(BundleError::ImageNotFound { image }) if image == DAEMONS_IMAGE => Some(format!(
+            "`cargo xtask images sidecars` makes it: `docker load` that and `docker tag` it {image}, or name yours with \
+             --bundle-image"
+        )),
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::BundleLost(error) => Some(match &**error {
             BundleError::Exited { out_of_memory: true, .. } => {

@@ -11,7 +11,9 @@ use toml::Spanned;
 use super::error::FileError;
 use super::keys::{BottleTable, GitTable, PushTable, Role, RouteTable};
 use super::source::SourceFile;
-use crate::bundle::{BundleManifest, BundlePlan, GitUpstream, HostPattern, Route, SecretPattern};
+use crate::bundle::{
+    BundleManifest, BundlePlan, GitUpstream, HostPattern, Route, SecretPattern, TokenSource,
+};
 use crate::vm::{DiskSize, Volume};
 
 /// See the module.
@@ -147,7 +149,14 @@ impl Reader<'_> {
 
     fn route(&self, table: Spanned<RouteTable>) -> Result<RoleRoute, FileError> {
         let at = table.span();
-        let RouteTable { host, path, methods, scheme, token, role } = table.into_inner();
+        let RouteTable { host, path, methods, scheme, mut token, role } = table.into_inner();
+        // Not whatever lies where `bottle` is started.
+        if let TokenSource::Command(words) = &mut token
+            && let Some(program) = words.first_mut()
+            && program.contains('/')
+        {
+            *program = beside(&self.file.path, program).display().to_string();
+        }
         let route = Route { host: host.to_ascii_lowercase(), path, methods, scheme, token };
         let part = BundleManifest { routes: vec![route.clone()], ..BundleManifest::default() };
         self.check(&part, at, "docs/MANIFEST.md has an example of a route")?;

@@ -82,9 +82,10 @@ pub(super) struct RouteTable {
     /// How the token becomes a header: `bearer`, `token`, `{ basic = { user = "me" } }` or `{ header = { name = "x-api-key" } }`.
     #[serde(default)]
     pub(super) scheme: AuthScheme,
-    /// Where the token is, on this machine: `{ env = "NAME" }`, or `{ command = ["program", "argument"] }`, which prints it.
+    /// Where the token is, on this machine: `{ env = "NAME" }`, or `{ command = ["program", "argument"] }`, which prints it. A program
+    /// with a slash in its name is a path.
     pub(super) token: TokenSource,
-    /// What the token is to the agent.
+    /// What the token is to the agent: `claude_code_oauth`.
     pub(super) role: Option<Role>,
 }
 
@@ -127,7 +128,8 @@ pub(super) struct PushTable {
     pub(super) delete: bool,
 }
 
-/// An agent. `Text` is a string that knows where it stands.
+/// An agent.
+// `Text` is a string that knows where it stands.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AgentTable<Text> {
@@ -137,7 +139,7 @@ pub(super) struct AgentTable<Text> {
     pub(super) description: Option<String>,
     /// The image of the guest, as `bottle run --image` takes it.
     pub(super) image: Option<Text>,
-    /// A program that `bottle` knows how to start.
+    /// A program that `bottle` knows how to start: `claude`.
     pub(super) provider: Option<Provider>,
     /// Any other program, and arguments. Without this and `provider`, it is the image's own.
     pub(super) command: Option<Vec<String>>,

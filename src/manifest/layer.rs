@@ -44,9 +44,14 @@ impl Layer {
     /// # Errors
     /// When something in it is not right, with the place.
     pub fn read(path: &Path) -> Result<Option<Self>, FileError> {
-        let Some(file) = SourceFile::read(path)? else { return Ok(None) };
-        let failed = |source| FileError::Read { path: path.to_owned(), source };
-        let path = fs::canonicalize(path).map_err(failed)?;
+        // The file itself: what it says of paths beside it is not for whoever has a link to it.
+        let path = match fs::canonicalize(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+                return Ok(None);
+            }
+            real => real.map_err(|source| FileError::Read { path: path.to_owned(), source })?,
+        };
+        let Some(file) = SourceFile::read(&path)? else { return Ok(None) };
         let document: Document = toml::from_str(&file.text).map_err(|error| {
             let (what, hint) = explain(error.message());
             file.wrong(error.span().unwrap_or_default(), what, &hint)

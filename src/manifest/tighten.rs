@@ -65,7 +65,9 @@ fn bottle_asks(bottle: &Bottle, allowed: &Bottle) -> Vec<String> {
     for one in bottle.git.iter().flatten() {
         if !allowed.git.iter().flatten().any(|other| is_less(one, other)) {
             let identity = quoted(&one.identity.to_string_lossy());
-            asks.push(format!("the identity {identity} for {}", quoted(&one.url)));
+            let push: Vec<String> = one.push.iter().map(ToString::to_string).collect();
+            let push = if push.is_empty() { "nothing".to_owned() } else { push.join(", ") };
+            asks.push(format!("your key {identity} for {}, to push {push}", quoted(&one.url)));
         }
     }
     if bottle.supervise == Some(true) && allowed.supervise != Some(true) {

@@ -2,7 +2,17 @@
 
 use std::os::unix::fs::symlink;
 
+use bottle::manifest::{FileError, Layer};
+
 use crate::place::Place;
+use crate::plans::{FULL, REVIEWER};
+use crate::random::Random;
+
+/// Changed at random; a second on the slowest machine.
+const DAMAGED: usize = 3000;
+
+/// What means something in TOML, YAML or to a terminal.
+const ODD: &[u8] = b"[]{}\"'=.,#\n\x1b\\:-&*!|>";
 
 #[test]
 fn what_is_no_manifest_is_refused_at_once() {
@@ -29,17 +39,14 @@ fn links_and_devices_give_nothing_away_and_hang_nothing() {
     place.user("[bottle.b]\n");
     for (target, part) in [
         ("/dev/zero", "is no file"),
-        ("/dev/tty", ""),
-        ("/nonexistent", "bottle.toml"),
+        ("/dev/tty", "bottle: "),
+        ("/nonexistent", "cannot read"),
         ("bottle.toml", "cannot read"),
     ] {
         let link = place.path("project/bottle.toml");
         std::fs::remove_file(&link).unwrap_or_default();
         symlink(target, &link).unwrap();
-        // A link that leads nowhere is as good as no file.
-        if target != "/nonexistent" {
-            place.bottle(&["run", "a"]).refused(&[part]);
-        }
+        place.bottle(&["run", "a"]).refused(&[part]);
     }
     let agents = place.path("config/agents");
     symlink("/dev", &agents).unwrap();
@@ -87,4 +94,42 @@ fn agents_end() {
     let place = Place::new();
     place.user("[bottle.b]\n").write("config/agents/a\u{1b}b.md", "---\nbottle: b\n---\n");
     place.bottle(&["run", "a"]).refused(&["is not a name"]);
+}
+
+/// Whatever is in them: an error with its place, or a manifest; no panic, and nothing that a terminal would obey.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (toml, agent) = (dir.path().join("bottle.toml"), dir.path().join("agents/a.md"));
+    std::fs::create_dir(dir.path().join("agents")).unwrap();
+    let mut random = Random::new();
+    let seed = format!("{random:?}");
+    let mut damage = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..=random.index(3) {
+            let at = random.index(bytes.len());
+            match random.index(3) {
+                0 => bytes[at] = ODD[random.index(ODD.len())],
+                1 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        bytes
+    };
+    let (mut read, mut refused) = (0, 0);
+    for n in 0..DAMAGED {
+        let in_toml = n % 2 == 0;
+        std::fs::write(&toml, if in_toml { damage(FULL) } else { FULL.into() }).unwrap();
+        std::fs::write(&agent, if in_toml { REVIEWER.into() } else { damage(REVIEWER) }).unwrap();
+        match Layer::read(&toml) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                refused += 1;
+                let text = format!("{error} {:?}", error.hint());
+                assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{seed}: {text:?}");
+                assert!(matches!(error, FileError::Wrong { .. }), "{seed}: {text}");
+            }
+        }
+    }
+    assert!(read > 0 && refused > 0, "{seed}: {read} read, {refused} refused");
 }

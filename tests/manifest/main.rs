@@ -9,3 +9,7 @@ mod mistakes;
 mod place;
 mod plans;
 mod projects;
+// Others want delays of it as well.
+#[allow(dead_code)]
+#[path = "../random/mod.rs"]
+mod random;

@@ -46,7 +46,7 @@ command = ["bash", "-l"]
 image = "debian:bookworm-slim"
 "#;
 
-const REVIEWER: &str = "---
+pub(crate) const REVIEWER: &str = "---
 bottle: dev
 description: reviews what others wrote
 provider: claude

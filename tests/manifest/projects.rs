@@ -49,7 +49,7 @@ const MORE: [(&str, &str); 28] = [
     ),
     (
         "[bottle.dev.git.x]\nurl = \"git@evil.example:a/b.git\"\nidentity = \"/root/.ssh/id_ed25519\"\nknown_host = \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE8F6vW4nXlVyO3rPEGWHYKv6mUSWM5cWyJ3jDyFyKXs\"",
-        "the identity /root/.ssh/id_ed25519 for git@evil.example:a/b.git",
+        "your key /root/.ssh/id_ed25519 for git@evil.example:a/b.git, to push nothing",
     ),
     ("[bottle.dev]\nvolumes = [\"/:/host\"]", "your directory / as /host, to read and write"),
     ("[bottle.dev]\nvolumes = [\"..:/up:ro\"]", "your directory"),
@@ -168,4 +168,22 @@ fn the_users_own_file_is_not_a_projects() {
     let place = Place::new();
     place.user(FULL);
     assert_eq!(place.bottle_in("config", &["run", "--plan", "shell"]).code, Some(0));
+}
+
+/// What a trusted file names beside it is not for a project that has a link to it.
+#[test]
+fn a_link_to_a_trusted_file_brings_nothing_of_its_own() {
+    let place = Place::new();
+    let toml = "[bottle.b]\nupstream_ca = \"ca.pem\"\n[[bottle.b.routes]]\nhost = \"a.b\"\ntoken = { command = [\"bin/token\"] }\n\
+                [agent.a]\nbottle = \"b\"\nimage = \"./a.tar\"\n";
+    place.project(toml);
+    assert_eq!(place.bottle(&["trust", "-y"]).code, Some(0));
+    std::os::unix::fs::symlink(place.path("project/bottle.toml"), place.path("elsewhere/bottle.toml"))
+        .unwrap();
+    place.write("elsewhere/agents/a2.md", "---\nbottle: b\nimage: evil\n---\n");
+    let plan = place.bottle_in("elsewhere", &["run", "--plan"]).out;
+    for own in ["/project/ca.pem", "/project/./a.tar", "/project/bin/token"] {
+        assert!(plan.contains(own), "{own}: {plan}");
+    }
+    assert!(!plan.contains("elsewhere"), "{plan}");
 }
