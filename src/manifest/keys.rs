@@ -11,9 +11,10 @@ use toml::Spanned;
 
 use crate::bundle::{AuthScheme, SecretPattern, TokenSource};
 
-/// A manifest of `bottle`: what agents get, and what they may reach.
+/// What agents get, and what they may reach.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "bottle.toml")]
 pub(super) struct Document {
     /// Bottles, by name: what may be reached, and how large the machine is.
     #[schemars(with = "BTreeMap<String, BottleTable>")]

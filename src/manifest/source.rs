@@ -149,7 +149,7 @@ mod tests {
             let position = file.position(byte);
             (position.line, position.column)
         };
-        assert_eq!([at(0), at(2), at(4), at(5), at(999)], [(1, 1), (2, 1), (2, 2), (2, 3), (2, 10)]);
+        assert_eq!([at(0), at(2), at(4), at(5), at(999)], [(1, 1), (2, 1), (2, 2), (2, 3), (2, 11)]);
         assert_eq!(file.position(2).text, "bäc  [2J x");
     }
 

@@ -57,6 +57,10 @@ fn wrong_types_and_values_are_shown_in_their_place() {
         &["bottle.toml:1:1: ", "\"*.a.b\" is no host name"],
     );
     said(
+        "[[bottle.b.routes]]\nhost = \"a.b\"\nscheme = { basic = { user = \"u\", usr = \"v\" } }\ntoken = { env = \"T\" }\n",
+        &["bottle.toml:3:", "unknown key `usr`", "is it `user`?"],
+    );
+    said(
         "[[bottle.b.routes]]\nhost = \"a.b\"\ntoken = { evn = \"T\" }\n",
         &["bottle.toml:3:", "is it `env`?"],
     );

@@ -1,6 +1,7 @@
 //! A machine of a test's own: a home with a manifest perhaps, and a project.
 
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -47,11 +48,26 @@ impl Place {
 
     pub(crate) fn bottle_in(&self, dir: &str, words: &[&str]) -> Said {
         let mut bottle = Command::new("timeout");
-        bottle.arg("60").arg(env!("CARGO_BIN_EXE_bottle")).args(words).current_dir(self.path(dir));
-        bottle.env("BOTTLE_STATE_DIR", self.path("state")).env("BOTTLE_CONFIG_DIR", self.path("config"));
-        // Nobody to ask, and no docker: what needs it has gone too far.
-        bottle.stdin(Stdio::null()).env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
-        let Output { status, stdout, stderr } = bottle.output().unwrap();
+        bottle.arg("60").arg(env!("CARGO_BIN_EXE_bottle")).args(words);
+        self.run(bottle.current_dir(self.path(dir)).stdin(Stdio::null()))
+    }
+
+    /// In the project, at a terminal where somebody types this.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn at_terminal(&self, words: &str, typed: &str) -> Said {
+        let mut keys = tempfile::tempfile().unwrap();
+        keys.write_all(typed.as_bytes()).and_then(|()| keys.rewind()).unwrap();
+        let bottle = format!("exec {} {words}", env!("CARGO_BIN_EXE_bottle"));
+        let mut script = Command::new("timeout");
+        script.args(["60", "script", "--quiet", "--return", "--command", &bottle, "/dev/null"]);
+        self.run(script.current_dir(self.path("project")).stdin(keys))
+    }
+
+    fn run(&self, command: &mut Command) -> Said {
+        command.env("BOTTLE_STATE_DIR", self.path("state")).env("BOTTLE_CONFIG_DIR", self.path("config"));
+        // What needs docker has gone too far.
+        command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+        let Output { status, stdout, stderr } = command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { code: status.code(), out: text(stdout), err: text(stderr) }
     }

@@ -111,6 +111,27 @@ fn more_is_refused_until_it_is_trusted() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_yes_is_a_yes_and_all_else_is_a_no() {
+    let place = Place::new();
+    place.project("[bottle.b]\nhosts = [\"a.example\"]\n[agent.a]\nbottle = \"b\"\nimage = \"i\"\n");
+    for typed in ["n\n", "\n", "yn\n", ""] {
+        let said = place.at_terminal("trust", typed);
+        assert!(said.code == Some(125) && said.out.contains("Trust it? [y/N]"), "{typed:?}: {said:?}");
+        assert!(said.out.contains("not confirmed: nothing was done"), "{typed:?}: {said:?}");
+    }
+    place.bottle(&["run", "--plan"]).refused(&["is not trusted"]);
+    let said = place.at_terminal("trust", "y\n");
+    assert!(said.code == Some(0) && said.out.contains("to reach a.example"), "{said:?}");
+    // An agent at a terminal gets it; this one goes as far as to look for docker.
+    assert!(place.at_terminal("run --plan", "").out.contains("\"tty\": true"));
+    assert!(place.at_terminal("run", "n\n").out.contains("not confirmed"));
+    let said = place.at_terminal("run", "y\n");
+    assert!(said.code == Some(125) && said.out.contains("/nonexistent/docker.sock"), "{said:?}");
+    assert!(place.bottle(&["run", "-y"]).err.contains("/nonexistent/docker.sock"));
+}
+
+#[test]
 fn less_needs_no_trust() {
     for toml in [
         "",
