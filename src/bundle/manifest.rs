@@ -118,7 +118,7 @@ pub struct Route {
 
 /// How a token becomes a header.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthScheme {
     /// `Authorization: Bearer TOKEN`
     #[default]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bottle::manifest::{self, FileError, Layer};
+use bottle::manifest::{self, FileError, Layer, quoted};
 use bottle::state;
 use clap::Args;
 
@@ -46,9 +46,12 @@ impl TrustArgs {
         let project = Layer::read(&file)?.ok_or_else(missing)?;
         let asks = manifest::asks(&project, &places)?;
         if asks.is_empty() {
-            eprintln!("{} asks for no more than your own manifest allows", project.path.display());
+            eprintln!(
+                "{} asks for no more than your own manifest allows",
+                quoted(&project.path.to_string_lossy())
+            );
         } else {
-            eprintln!("{} asks for this, beyond your own manifest:", project.path.display());
+            eprintln!("{} asks for this, beyond your own manifest:", quoted(&project.path.to_string_lossy()));
             show(&asks.into_iter().map(|ask| ("", ask)).collect::<Vec<_>>());
             if !self.yes {
                 ask("Trust it?")?;

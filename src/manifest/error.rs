@@ -1,7 +1,7 @@
 //! What can be wrong with a manifest's files, and with what is asked of them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::source::{Position, quoted};
 use crate::state::StateError;
@@ -11,7 +11,7 @@ use crate::state::StateError;
 #[non_exhaustive]
 pub enum FileError {
     /// A file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -19,7 +19,7 @@ pub enum FileError {
         source: io::Error,
     },
     /// A new one can't be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -27,13 +27,13 @@ pub enum FileError {
         source: io::Error,
     },
     /// It is a directory, a pipe or a device.
-    #[error("{} is no file", path.display())]
+    #[error("{} is no file", shown(path))]
     NoFile {
         /// The path.
         path: PathBuf,
     },
     /// It is larger than any manifest.
-    #[error("{} is larger than {most_kib} KiB", path.display())]
+    #[error("{} is larger than {most_kib} KiB", shown(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum FileError {
         most_kib: u64,
     },
     /// It is not UTF-8.
-    #[error("{}:{line}: not UTF-8", path.display())]
+    #[error("{}:{line}: not UTF-8", shown(path))]
     NoText {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum FileError {
         line: usize,
     },
     /// More agents than anybody has.
-    #[error("{} has more than {most} agents", path.display())]
+    #[error("{} has more than {most} agents", shown(path))]
     TooManyAgents {
         /// The directory.
         path: PathBuf,
@@ -69,7 +69,8 @@ pub enum FileError {
     /// A project's file that nobody has trusted asks for more than the user's file gives.
     #[error(
         "{} asks for more than your own manifest allows, and is not trusted: {}",
-        path.display(), summary(asks)
+        shown(path),
+        summary(asks)
     )]
     Untrusted {
         /// The file.
@@ -83,6 +84,11 @@ pub enum FileError {
     /// What is trusted can't be looked up.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+/// A path may be anybody's as well.
+fn shown(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
 }
 
 /// More than a few are for `bottle trust` to show.
@@ -119,10 +125,7 @@ impl FileError {
             }
             Self::TooManyAgents { .. } => Some("move those away that are not in use".to_owned()),
             Self::Wrong { hint, .. } => Some(hint.clone()),
-            Self::Untrusted { path, .. } => Some(format!(
-                "read it, then `bottle trust {}` shows all of it and asks",
-                quoted(&path.to_string_lossy())
-            )),
+            Self::Untrusted { path, .. } => Some(format!("read it, then `bottle trust {}` shows all of it and asks", shown(path))),
             Self::None => Some(
                 "`bottle init` writes one; --bundle-image with --bundle-port runs a command behind a proxy of yours"
                     .to_owned(),

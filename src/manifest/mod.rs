@@ -35,7 +35,7 @@ pub use keys::{Provider, Role};
 pub use layer::{FILE, Layer};
 pub use schema::schema;
 pub use source::Position;
-pub(crate) use source::quoted;
+pub use source::quoted;
 pub(crate) use tighten::{scheme_words, token_words, volume_words};
 pub(crate) use words::hint_for;
 

@@ -98,7 +98,7 @@ fn printable(c: char) -> bool {
 }
 
 /// A word of a file, for a terminal: as it is if it is a word, else in quotes and with everything unusual escaped.
-pub(crate) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,*~#".contains(c);
     if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
 }

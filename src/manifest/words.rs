@@ -43,6 +43,13 @@ pub(super) fn explain(message: &str) -> (String, String) {
             return unknown(kind, word, known);
         }
     }
+    // toml's own words for a table within an enumeration.
+    if let Some((words, known)) = message
+        .strip_prefix("unexpected keys in table: ")
+        .and_then(|rest| rest.split_once(", available keys: "))
+    {
+        return unknown("key", words.split(", ").next().unwrap_or_default(), known.split(", "));
+    }
     if let Some(word) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
         return (
             format!("`{word}` is missing here"),

@@ -12,7 +12,10 @@ pub type Line = (&'static str, String);
 
 /// All of it, in the order in which it matters.
 pub fn preflight(plan: &Plan) -> Vec<Line> {
-    let mut lines = vec![("runs", command(plan)), ("in", format!("{}, {}", plan.image, machine(plan)))];
+    let mut lines = vec![
+        ("runs", command(plan)),
+        ("in", format!("{}, {}", quoted(&plan.image.to_string()), machine(plan))),
+    ];
     match &plan.bundle {
         None => lines.push(("reaches", "nothing".to_owned())),
         Some(BundleRequest::Proxy { image, port }) => {

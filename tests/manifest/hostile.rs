@@ -94,6 +94,8 @@ fn agents_end() {
     let place = Place::new();
     place.user("[bottle.b]\n").write("config/agents/a\u{1b}b.md", "---\nbottle: b\n---\n");
     place.bottle(&["run", "a"]).refused(&["is not a name"]);
+    place.write("config/agents/a\u{1b}[2J\u{202e}b.md", b"\xff");
+    place.bottle(&["run", "a"]).refused(&["b.md\":1: not UTF-8"]);
 }
 
 /// Whatever is in them: an error with its place, or a manifest; no panic, and nothing that a terminal would obey.
@@ -107,8 +109,9 @@ fn damaged_files_are_read_or_refused() {
     let mut damage = |text: &str| {
         let mut bytes = text.as_bytes().to_vec();
         for _ in 0..=random.index(3) {
-            let at = random.index(bytes.len());
+            let at = random.index(bytes.len().max(1));
             match random.index(3) {
+                _ if bytes.is_empty() => {}
                 0 => bytes[at] = ODD[random.index(ODD.len())],
                 1 => drop(bytes.remove(at)),
                 _ => bytes.truncate(at.max(1)),

@@ -1,7 +1,6 @@
 //! A machine of a test's own: a home with a manifest perhaps, and a project.
 
 use std::fs;
-use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -55,6 +54,7 @@ impl Place {
     /// In the project, at a terminal where somebody types this.
     #[cfg(target_os = "linux")]
     pub(crate) fn at_terminal(&self, words: &str, typed: &str) -> Said {
+        use std::io::{Seek, Write};
         let mut keys = tempfile::tempfile().unwrap();
         keys.write_all(typed.as_bytes()).and_then(|()| keys.rewind()).unwrap();
         let bottle = format!("exec {} {words}", env!("CARGO_BIN_EXE_bottle"));
