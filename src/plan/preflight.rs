@@ -85,7 +85,9 @@ fn command(plan: &Plan) -> String {
 fn machine(plan: &Plan) -> String {
     let machine = &plan.machine;
     let parts = [
-        machine.cpus.map(|cpus| format!("{cpus} processors")),
+        machine
+            .cpus
+            .map(|cpus| if cpus == 1 { "one processor".to_owned() } else { format!("{cpus} processors") }),
         machine.memory_mib.map(|mib| format!("{mib} MiB of memory")),
         machine.disk_size.map(|size| format!("a disk of {size}")),
     ];

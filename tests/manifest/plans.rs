@@ -128,6 +128,8 @@ fn what_an_agent_gets_is_shown_and_nothing_starts_without_a_yes() {
     said.refused(&["there is no terminal to ask on", "-y"]);
     let shown = said.err.replace(place.path("").to_str().unwrap(), "/place/");
     assert_as_kept("preflight.txt", &shown);
+    let small = place.bottle(&["run", "--cpus", "1", "shell", "--", "-c", "echo \u{1b}[2J\u{202e}"]);
+    small.refused(&["bash -l -c \"echo \\u{1b}[2J\\u{202e}\"", "one processor"]);
     assert!(!place.path("state").join("claude").exists());
 }
 
