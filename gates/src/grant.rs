@@ -229,7 +229,7 @@ mod tests {
             "2130706433.1",
             "0x7f.1",
             "a.0x1f",
-            "Crates.io",
+            "Code.example.org",
             "docs.example.com:443",
             "https://docs.example.com",
             "docs.example.com/x",

@@ -183,8 +183,7 @@ fn launch_hint(error: &LaunchError) -> Option<String> {
         LaunchError::Image(error) => error.hint().map(str::to_owned),
         LaunchError::State(error) => error.hint(),
         LaunchError::Bundle(BundleError::ImageNotFound { image }) if image == DAEMONS_IMAGE => Some(format!(
-            "`cargo xtask images sidecars` makes it: `docker load` that and `docker tag` it {image}, or name yours with \
-             --bundle-image"
+            "`docker load -i \"$(cargo xtask images sidecars)\"` in bottle's source makes {image}; --bundle-image names another"
         )),
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::BundleLost(error) => Some(match &**error {

@@ -4,7 +4,7 @@ use crate::place::{Place, assert_as_kept};
 
 pub(crate) const FULL: &str = r#"
 [bottle.dev]
-hosts = ["crates.io", "*.example.com"]
+hosts = ["code.example.org", "*.example.com"]
 pass_through = ["chat.example.org"]
 supervise = true
 extra_hosts = { "git.corp.example" = "10.9.8.7" }
@@ -101,9 +101,9 @@ fn flags_go_before_the_manifest() {
 #[test]
 fn the_project_stands_over_the_user_and_the_only_agent_is_meant() {
     let place = full();
-    place.project("[bottle.dev]\nhosts = [\"crates.io\"]\nsupervise = false\ncpus = 2\n");
+    place.project("[bottle.dev]\nhosts = [\"code.example.org\"]\nsupervise = false\ncpus = 2\n");
     let plan = place.plan(&["shell"]);
-    assert!(plan.contains("\"hosts\": [\n          \"crates.io\"\n        ]"), "{plan}");
+    assert!(plan.contains("\"hosts\": [\n          \"code.example.org\"\n        ]"), "{plan}");
     assert!(plan.contains("\"supervise\": false") && plan.contains("\"cpus\": 2"), "{plan}");
     // What it does not say stays.
     assert!(plan.contains("gh") && plan.contains("\"memory_mib\": 4096"), "{plan}");

@@ -9,10 +9,10 @@ use crate::plans::FULL;
 /// What a project's file says, and what is said of it: each alone asks for more than [`FULL`].
 const MORE: [(&str, &str); 28] = [
     ("[bottle.dev]\nhosts = [\"evil.example\"]", "to reach evil.example"),
-    ("[bottle.dev]\nhosts = [\"*.crates.io\"]", "to reach *.crates.io"),
+    ("[bottle.dev]\nhosts = [\"*.code.example.org\"]", "to reach *.code.example.org"),
     ("[bottle.dev]\nhosts = [\"notexample.com\"]", "to reach notexample.com"),
-    ("[bottle.dev]\npass_through = [\"crates.io\"]", "to reach crates.io without a look"),
-    ("[bottle.new]\nhosts = [\"crates.io\"]", "bottle new: to reach crates.io"),
+    ("[bottle.dev]\npass_through = [\"code.example.org\"]", "to reach code.example.org without a look"),
+    ("[bottle.new]\nhosts = [\"code.example.org\"]", "bottle new: to reach code.example.org"),
     ("[bottle.new]\nsupervise = true", "to ask you for more"),
     (
         "[[bottle.dev.routes]]\nhost = \"evil.example\"\ntoken = { env = \"CLAUDE_CODE_OAUTH_TOKEN\" }",
@@ -56,8 +56,8 @@ const MORE: [(&str, &str); 28] = [
     // The user's, but to write to, or in another place.
     ("[bottle.dev]\nvolumes = [\"/srv/cache:/home/node/.ssh\"]", "your directory /srv/cache"),
     (
-        "[bottle.dev]\nextra_hosts = { \"crates.io\" = \"169.254.169.254\" }",
-        "crates.io to be at 169.254.169.254",
+        "[bottle.dev]\nextra_hosts = { \"code.example.org\" = \"169.254.169.254\" }",
+        "code.example.org to be at 169.254.169.254",
     ),
     (
         "[bottle.dev]\nextra_hosts = { \"git.corp.example\" = \"127.0.0.1\" }",

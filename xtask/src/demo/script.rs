@@ -75,7 +75,7 @@ fn alone() -> Vec<Step> {
         },
         Step {
             about: "Once more: the image is there already. What is piped in arrives, and what comes out can be piped on:",
-            line: "echo 'from the host, through the guest' | bottle vm run --timings $SIZE $IMAGE -- tr a-z A-Z | rev".into(),
+            line: "echo 'from the host, through the guest' | bottle vm run -i --timings $SIZE $IMAGE -- tr a-z A-Z | rev".into(),
             code: 0,
             wanted: &["TSEUG EHT HGUORHT ,TSOH EHT MORF"],
             unwanted: &[],

@@ -31,6 +31,9 @@ use crate::{
 /// As `cargo xtask images` knows it.
 pub(crate) const NAME: &str = "sidecars";
 
+/// What `bottle` of this version looks for in docker.
+const RELEASE: &str = concat!("bottle-sidecars:", env!("CARGO_PKG_VERSION"));
+
 const DEBIAN: &str = "debian:bookworm-slim";
 const GOLANG: &str = "golang:1.26-bookworm";
 
@@ -163,14 +166,17 @@ fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
     }
     eprintln!("images: building {}", image.reference);
     let mut build = docker.docker();
-    build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=host", "--tag"]);
-    build.arg(&image.reference);
+    build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=host"]);
+    // One for tests is not to pass for the one that users have.
+    let names = [Some(&*image.reference), image.stand_in.is_none().then_some(RELEASE)];
+    let names: Vec<&str> = names.into_iter().flatten().collect();
+    build.args(names.iter().flat_map(|name| ["--tag", name]));
     if image.stand_in.is_some() {
         build.args(["--build-arg", &format!("PIPELOCK={}", stand_in::VERSION)]);
     }
     command::output(build.arg(&context))?;
     let saved = work.path().join("saved.tar");
-    command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(&image.reference))?;
+    command::output(docker.docker().args(["save", "--output"]).arg(&saved).args(names))?;
     fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
     fs::rename(&saved, &image.archive).file("rename to", &image.archive)
 }
