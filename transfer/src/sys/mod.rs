@@ -12,6 +12,7 @@ pub(crate) use macos::{begin_writing, create_unnamed, is_of_the_kernel, link_unn
 
 /// A file that is neither file, directory nor link.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(target_os = "macos", allow(dead_code, reason = "macOS refuses devices, whatever their numbers"))]
 pub(crate) enum Special {
     Fifo,
     Character(u32, u32),
