@@ -24,8 +24,8 @@ use super::Timings;
 use crate::vm::{Vm, VmKiller};
 use hands::Hands;
 
-/// What a step may take. `update-ca-certificates` takes a second, and twenty times that in an emulated machine.
-const STEP_LIMIT: Duration = Duration::from_secs(120);
+/// What a step may take. `update-ca-certificates` takes a second, twenty in an emulated machine, and some times that in one that is busy.
+const STEP_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a guest is to get.
 #[derive(Debug, Clone, Default)]
