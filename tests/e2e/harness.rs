@@ -313,9 +313,11 @@ impl Shell {
         &self.running
     }
 
-    /// The same, and no shell any more.
-    pub(crate) fn into_running(self) -> Running {
-        self.running
+    /// Waits for its end, which something else brings about: its stdin stays open until then.
+    pub(crate) fn until_ended(self) -> Ended {
+        let ended = self.running.end();
+        drop(self.stdin);
+        ended
     }
 
     /// Ends it. Nothing is left of it.

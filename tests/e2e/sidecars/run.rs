@@ -128,7 +128,7 @@ impl Guest {
 
     /// Waits for its end, which something else has brought about.
     pub(super) fn end(self) -> Ended {
-        self.shell.into_running().end()
+        self.shell.until_ended()
     }
 
     /// Ends it. Nothing is left of it.
