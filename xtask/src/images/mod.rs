@@ -10,6 +10,7 @@
 //!
 //! An archive is kept under a name that holds its recipe's hash.
 
+mod builder;
 mod debootstrap;
 pub(crate) mod sidecars;
 
@@ -20,6 +21,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use builder::Builder;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -175,18 +177,16 @@ fn make(missing: &[&(&'static Recipe, PathBuf)]) -> Result<()> {
     let dir = paths::cache_dir()?.join("images");
     paths::make_dir(&dir)?;
     let work = tempfile::tempdir_in(&dir).file("make a directory in", &dir)?;
-    // Builds here need no network, so this daemon does not touch this machine's.
-    let options = ["--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
-    let docker =
-        Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
+    let builder = Builder::start(work.path())?;
+    let docker = builder.docker();
     let mut bases: Vec<&str> = Vec::new();
     for (recipe, archive) in missing {
         if !bases.contains(&recipe.base.name) {
-            import(&docker, recipe.base, work.path())?;
+            import(docker, recipe.base, work.path())?;
             bases.push(recipe.base.name);
         }
         eprintln!("images: building {}", recipe.name);
-        build(&docker, recipe, work.path())?;
+        build(docker, recipe, work.path())?;
         let saved = work.path().join("saved.tar");
         command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(recipe.reference()))?;
         // docker makes it readable for its own user only, but others may run the tests.
@@ -280,7 +280,10 @@ mod tests {
     #[test]
     fn an_unknown_image_is_named() {
         let error = choose(&["debian".into(), "fedora".into()]).err().unwrap();
-        assert!(error.to_string().starts_with("there is no image fedora; there are debian, "), "{error}");
+        assert!(
+            error.to_string().starts_with("there is no image fedora; there are client, debian, "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -21,10 +21,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+use super::builder::Builder;
 use crate::{
     command,
     error::{Context, Error, Result},
-    kvm::{Dockerd, hex},
+    kvm::hex,
     paths,
 };
 
@@ -39,37 +40,6 @@ const GOLANG: &str = "golang:1.26-bookworm";
 
 /// What the image is made of, beside the program.
 const FILES: [&str; 4] = ["Dockerfile", "certificates/README", "egress.py", "requirements.txt"];
-
-/// The bridge of the daemon that builds, and its address: of TEST-NET-2, which is nobody's. Nothing is ever sent there.
-const BRIDGE: &str = "bottle-images";
-const BRIDGE_ADDRESS: &str = "198.51.100.1/30";
-
-/// That bridge, as long as this lives.
-struct Bridge;
-
-impl Bridge {
-    /// One that a killed run has left is nobody's: who is here has the cache's lock.
-    fn add() -> Result<Self> {
-        drop(Self);
-        command::output(&mut ip(&["link", "add", "name", BRIDGE, "type", "bridge"]))?;
-        let bridge = Self;
-        command::output(&mut ip(&["address", "add", BRIDGE_ADDRESS, "dev", BRIDGE]))?;
-        Ok(bridge)
-    }
-}
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        // It fails where there is none.
-        command::succeeds(&mut ip(&["link", "delete", "dev", BRIDGE]));
-    }
-}
-
-fn ip(words: &[&str]) -> Command {
-    let mut ip = Command::new("ip");
-    ip.args(words);
-    ip
-}
 
 /// The image, saved.
 pub(crate) struct Image {
@@ -143,16 +113,11 @@ fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
     let cache = paths::cache_dir()?.join("images");
     paths::make_dir(&cache)?;
     let work = tempfile::tempdir_in(&cache).file("make a directory in", &cache)?;
-    // The build fetches by this machine's own network, of which nothing is to change. That takes a bridge of the daemon's own: told to
-    // have none, it removes `docker0`, which is that of the machine's daemon.
-    let _bridge = Bridge::add()?;
-    let bridge = format!("--bridge={BRIDGE}");
-    let options = [&*bridge, "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
-    let docker =
-        Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
-    bases::get(&docker, work.path())?;
+    let builder = Builder::start(work.path())?;
+    let docker = builder.docker();
+    bases::get(docker, work.path())?;
     if image.stand_in.is_some() {
-        stand_in::put_into_golang(&docker, work.path())?;
+        stand_in::put_into_golang(docker, work.path())?;
     }
     let context = work.path().join("context");
     paths::make_dir(&context.join("certificates"))?;
