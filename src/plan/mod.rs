@@ -1,6 +1,6 @@
 //! What is to run, in what and behind what: complete, and without a trace of the command line.
 //!
-//! [`prepare`] makes one of a manifest and the command line, and [`preflight`] says in words what it gives.
+//! [`prepare()`] makes one of a manifest and the command line, and [`preflight()`] says in words what it gives.
 //!
 //! A [`Plan`] is what [`launch`](crate::launch) carries out, what the background launcher is handed, and what a bottle's record
 //! keeps ([`state::Record`](crate::state::Record)), so that the bottle can be resumed.

@@ -29,7 +29,7 @@
 //! - [`places`]: the three roots; [`slug`]: what a bottle may be called.
 //! - [`record`]: what was launched, and how it stands.
 //! - [`dir`]: a bottle's directory in the hands of who runs or removes it; [`mod@find`]: in those of who only looks.
-//! - [`trust`]: which manifests of projects the user has said yes to.
+//! - [`mod@trust`]: which manifests of projects the user has said yes to.
 //! - [`lock`]: how the two don't get in each other's way.
 
 mod dir;
