@@ -9,6 +9,7 @@ The configuration, JSON, is a file (argv[1]):
 
     {"listen_port": 9099, "upstream": "http://127.0.0.1:8888",
      "ca": "ca.pem: certificate and key", "trusted": ["more CAs that upstream certificates may be of"],
+     "pass_through": ["hosts whose TLS pipelock does not open", "*.example.com"],
      "routes": [{"host": "api.example.com", "path": "/v1/", "methods": ["POST"], "token": "NAME",
                  "header": "authorization", "prefix": "Bearer "}]}
 
@@ -16,7 +17,8 @@ The tokens come on stdin, and are in this process's memory and nowhere else: a l
 change.
 
 pipelock looks for secrets in headers, but not in those that routes set, or it would find the real ones. So that an agent can't
-send a secret in one of these, its value goes to pipelock in Proxy-Authorization as well, which pipelock looks at and takes off.
+send a secret in one of these, its value goes to pipelock in Proxy-Authorization as well, which pipelock looks at and takes off;
+not to hosts that pipelock passes through, where nobody would.
 """
 
 import asyncio
@@ -79,6 +81,12 @@ class Route:
         return self.prefix + token
 
 
+def fits(host: str, pattern: str) -> bool:
+    """Whether a pattern is the host's name, or `*.` and a domain that it is or is below."""
+    domain = pattern.removeprefix("*.")
+    return host == domain or (domain != pattern and host.endswith("." + domain))
+
+
 def is_below(path: str, prefix: str) -> bool:
     """Whether a path, as it is sent, lies below the prefix whatever the server makes of it.
 
@@ -100,12 +108,14 @@ class Egress:
         self.tokens: dict[str, str] = {}
         self.routes: list[Route] = []
         self.route_headers: set[str] = set()
+        self.pass_through: list[str] = []
         self.read_routes()
 
     def read_routes(self) -> dict:
         config = json.loads(self.config_path.read_text())
         self.routes = [Route(spec) for spec in config["routes"]]
         self.route_headers = {route.header for route in self.routes}
+        self.pass_through = config["pass_through"]
         return config
 
     def take_tokens(self, line: bytes) -> None:
@@ -133,11 +143,11 @@ class Egress:
         headers = request.headers
         headers.pop("proxy-authorization", None)
         route = next((route for route in self.routes if route.matches(request)), None)
-        if route is None:
+        if route is None and not any(fits(request.host.lower(), pattern) for pattern in self.pass_through):
             values = [value for name in sorted(self.route_headers) for value in headers.get_all(name)]
             if values:
                 headers.set_all("proxy-authorization", values)
-        else:
+        elif route is not None:
             for name in {*CREDENTIAL_HEADERS, route.header}:
                 headers.pop(name, None)
             token = self.tokens.get(route.token)

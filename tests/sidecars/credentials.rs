@@ -35,7 +35,7 @@ pub(crate) fn with_routes(bench: &Bench) -> (BundleManifest, [PathBuf; 2]) {
             route("/v2", &["POST"], AuthScheme::Header { name: "X-Api-Key".to_owned() }, cat(&second)),
             Route {
                 host: PASSED.to_owned(),
-                path: None,
+                path: Some("/routed".to_owned()),
                 ..route("/", &[], AuthScheme::Bearer, cat(&second))
             },
         ],
@@ -66,8 +66,13 @@ async fn a_placeholder_becomes_the_real_token_on_its_route_alone() {
             (vec![], vec![OTHER.to_owned()])
         );
 
-        let reply = ask(&[&url(PASSED, "/any")]).await;
+        let reply = ask(&[&url(PASSED, "/routed")]).await;
         assert_eq!(reply.arrived("authorization"), [format!("Bearer {OTHER}")]);
+
+        // What is passed through comes as it was sent, with nothing that is for pipelock.
+        let reply = ask(&[&url(PASSED, "/any")]).await;
+        assert_eq!(reply.arrived("authorization"), ["Bearer placeholder"]);
+        assert_eq!(reply.arrived("proxy-authorization"), Vec::<String>::new());
 
         // Another method, other paths, another host: as the agent sent it.
         for url in [url(API, "/v2/things"), url(API, "/"), url(API, "/v10"), url(PLAIN, "/v1/messages")] {

@@ -63,6 +63,7 @@ pub(super) fn part(manifest: &BundleManifest, tokens: &BTreeMap<String, TokenSou
         "upstream": format!("http://127.0.0.1:{PIPELOCK_PORT}"),
         "ca": in_container(EGRESS_CA),
         "trusted": trusted,
+        "pass_through": manifest.pass_through,
         "routes": manifest.routes.iter().map(route).collect::<Vec<_>>(),
     });
     Part {
