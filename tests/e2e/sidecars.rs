@@ -14,7 +14,7 @@ use bottle::plan::Plan;
 use rustix::process::Signal;
 
 use crate::docker;
-use crate::harness::{self, until};
+use crate::harness::{self, Bottle, archive, until};
 use crate::home::Home;
 use outside::{API, Outside, PLAIN, REAL};
 use run::Guest;
@@ -137,6 +137,33 @@ fn asks_and_is_answered(guest: &mut Guest, outside: &Outside) {
     assert!(told.contains(&format!("approved: fine. You may now reach {PLAIN}.")), "{told}");
     assert_eq!(guest.curl(&[&url]), "200 noted");
     assert_eq!(outside.last_request()["path"], "/");
+}
+
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
+fn an_agent_of_a_manifest_runs_as_that_says() {
+    let outside = Outside::start();
+    let script = format!("id -un; curl --silent --header '{PLACEHOLDER}' https://{API}/v1/messages");
+    let config = tempfile::tempdir().unwrap();
+    std::fs::write(config.path().join("bottle.toml"), outside.toml(&archive("client"), &script)).unwrap();
+    let image = run::sidecars_image();
+    let bottle = |words: &[&str]| {
+        let words = [&["run", "--bundle-image", &image], words].concat();
+        Bottle::new(&words).env("BOTTLE_CONFIG_DIR", config.path())
+    };
+    // Nobody is there to be asked.
+    let unasked = bottle(&[]).run().expect(125);
+    assert!(
+        unasked.stderr.ends_with("hint: read what is shown above, and say yes with -y\n"),
+        "{}",
+        unasked.quoted()
+    );
+    unasked.nothing_left();
+    let ended = bottle(&["--yes", "asker"]).run().expect(0);
+    assert_eq!(ended.text(), "agent\nnoted\n", "{}", ended.quoted());
+    assert!(ended.stderr.starts_with("agent asker, bottle dev\n"), "{}", ended.quoted());
+    assert!(outside.requests().contains(&format!("Bearer {REAL}")), "{}", outside.requests());
+    ended.nothing_left();
 }
 
 #[test]

@@ -69,6 +69,17 @@ impl Outside {
         }
     }
 
+    /// The same route in a `bottle.toml`, and an agent of this image that runs `sh` with this script.
+    pub(super) fn toml(&self, image: &Path, script: &str) -> String {
+        let [token, ca] = ["token", "ca.pem"].map(|name| self.dir.path().join(name).display().to_string());
+        let (address, image) = (docker::host_address(), image.display());
+        format!(
+            "[bottle.dev]\ncpus = 1\nmemory = 384\nextra_hosts = {{ \"{API}\" = \"{address}\" }}\nupstream_ca = {ca:?}\n\
+             [[bottle.dev.routes]]\nhost = \"{API}\"\npath = \"/v1\"\ntoken = {{ command = [\"cat\", {token:?}] }}\n\
+             [agent.asker]\nbottle = \"dev\"\nimage = \"docker-archive:{image}\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"
+        )
+    }
+
     /// What the server was asked, a line of JSON each.
     pub(super) fn requests(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("requests")).unwrap()

@@ -24,9 +24,13 @@ pub(super) struct Guest {
     _plan: NamedTempFile,
 }
 
+/// The image of the daemons.
+pub(super) fn sidecars_image() -> String {
+    std::env::var("BOTTLE_TEST_SIDECARS").expect("BOTTLE_TEST_SIDECARS is not set: run cargo xtask test")
+}
+
 /// A small guest of this image behind a bundle of daemons, in which `sh` has these arguments.
 pub(super) fn plan(outside: &Outside, image: &str, arguments: &[&str]) -> Plan {
-    let sidecars = std::env::var("BOTTLE_TEST_SIDECARS");
     let words = ["sh"].iter().chain(arguments).map(Into::into);
     Plan {
         name: None,
@@ -35,7 +39,7 @@ pub(super) fn plan(outside: &Outside, image: &str, arguments: &[&str]) -> Plan {
         machine: Machine { cpus: Some(1), memory_mib: Some(384), ..Machine::default() },
         allow: Vec::new(),
         bundle: Some(BundleRequest::Daemons {
-            image: sidecars.expect("BOTTLE_TEST_SIDECARS is not set: run cargo xtask test"),
+            image: sidecars_image(),
             manifest: Box::new(outside.manifest()),
         }),
         process: Process { args: words.collect(), interactive: arguments.is_empty(), ..Process::default() },
