@@ -43,7 +43,6 @@ const VARIANTS: [Variant; 2] = [
 /// An integration test with ignored tests: they need more than cargo gives them.
 struct Target {
     name: &'static str,
-    package: &'static str,
     /// It needs docker, and no KVM.
     here: bool,
     wants: Wants,
@@ -66,22 +65,12 @@ const OF_PIPELOCK: &str = "pipelock";
 /// Those that need a docker daemon or an sshd, those that need a kernel which lets root do all that root may, and those that
 /// need all of it and KVM.
 const TARGETS: [Target; 6] = [
-    Target { name: "bundle", package: "bottle", here: true, wants: NOTHING },
-    Target {
-        name: "sidecars",
-        package: "bottle",
-        here: true,
-        wants: Wants { sidecars: Some(""), ..NOTHING },
-    },
-    Target { name: "git_gate", package: "bottle-sidecar", here: true, wants: NOTHING },
-    Target { name: "image_fidelity", package: "bottle", here: true, wants: NOTHING },
-    Target { name: "growth", package: "bottle-ext4", here: false, wants: NOTHING },
-    Target {
-        name: "e2e",
-        package: "bottle",
-        here: false,
-        wants: Wants { tests: true, sidecars: Some("sidecars::") },
-    },
+    Target { name: "bundle", here: true, wants: NOTHING },
+    Target { name: "sidecars", here: true, wants: Wants { sidecars: Some(""), ..NOTHING } },
+    Target { name: "git_gate", here: true, wants: NOTHING },
+    Target { name: "image_fidelity", here: true, wants: NOTHING },
+    Target { name: "growth", here: false, wants: NOTHING },
+    Target { name: "e2e", here: false, wants: Wants { tests: true, sidecars: Some("sidecars::") } },
 ];
 
 /// Those whose ignored tests need nothing but time.
@@ -106,11 +95,12 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
         cargo.current_dir(paths::workspace());
         cargo
     };
-    let bottle = ["build", "--release", "--package", "bottle", "--bin", "bottle"];
+    // Always of the whole workspace: what is built of a part of it has dependencies with other features, and is built twice.
+    let bottle = ["build", "--release", "--workspace", "--bin", "bottle"];
     // All lie beside this program.
     let xtask = paths::this_program()?;
     for variant in &VARIANTS {
-        command::run(cargo().args(bottle).args(["--features", variant.feature]))?;
+        command::run(cargo().args(bottle).args(["--features", &format!("bottle/{}", variant.feature)]))?;
         let (from, to) = (xtask.with_file_name("bottle"), xtask.with_file_name(variant.program));
         std::fs::copy(&from, &to).doing(format!("copy {}", from.display()))?;
     }
@@ -128,9 +118,8 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
             return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
         }
     }
-    let targets = TARGETS.iter().flat_map(|target| ["--package", target.package, "--test", target.name]);
-    let build = ["test", "--release", "--no-run", "--message-format=json"];
-    let messages = command::text(cargo().args(build).args(["--lib"]).args(targets))?;
+    let build = ["test", "--release", "--workspace", "--no-run", "--message-format=json"];
+    let messages = command::text(cargo().args(build))?;
     let rounds = if long { LONG_ROUNDS } else { ROUNDS };
     let built = |name, kind| {
         executable(&messages, name, kind)
