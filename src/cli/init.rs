@@ -17,7 +17,8 @@ const TEMPLATE: &str = include_str!("init.toml");
 
 /// Write a bottle.toml to start with, into this directory.
 ///
-/// What it writes is trusted, see `bottle trust`; a file that is there already stays as it is.
+/// What it writes is trusted, see `bottle trust`, unless agents/ has agents already: those may be anybody's. A file that is there
+/// already stays as it is.
 #[derive(Debug, Args)]
 pub(super) struct InitArgs {
     /// Write your own manifest instead, ~/.config/bottle/bottle.toml, which is over all projects'.
@@ -39,6 +40,14 @@ impl InitArgs {
         if !self.user
             && let Some(written) = Layer::read(&path)?
         {
+            // They came with the project, and would be trusted with it.
+            if !written.agent_files.is_empty() {
+                eprintln!(
+                    "{} is written; agents/ has agents already: `bottle trust` shows them, and asks",
+                    path.display()
+                );
+                return Ok(ExitCode::SUCCESS);
+            }
             state::trust(&written.path, &written.digest)?;
         }
         eprintln!("{} is written; `bottle run` runs its agent", path.display());

@@ -34,6 +34,8 @@ pub struct Layer {
     pub path: PathBuf,
     /// SHA-256, in hexadecimal, of that file and of those of its agents with their names.
     pub digest: String,
+    /// The agents that have a file of their own beside it.
+    pub agent_files: Vec<String>,
     pub(super) bottles: BTreeMap<String, Bottle>,
     pub(super) agents: BTreeMap<String, Agent>,
 }
@@ -58,8 +60,13 @@ impl Layer {
         })?;
         let mut hash = Sha256::new();
         add(&mut hash, FILE, &file.text);
-        let mut layer =
-            Self { path, digest: String::new(), bottles: BTreeMap::new(), agents: BTreeMap::new() };
+        let mut layer = Self {
+            path,
+            digest: String::new(),
+            agent_files: Vec::new(),
+            bottles: BTreeMap::new(),
+            agents: BTreeMap::new(),
+        };
         for (name, table) in document.bottle {
             check_name(&name, &file)?;
             layer.bottles.insert(name.into_inner(), Bottle::read(table, &file)?);
@@ -87,6 +94,7 @@ impl Layer {
                 let what = format!("there is an [agent.{name}] in {FILE} as well");
                 return Err(file.wrong(0..0, what, "leave one of the two"));
             }
+            self.agent_files.push(name.clone());
             self.agents.insert(name, agent);
         }
         Ok(())

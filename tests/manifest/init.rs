@@ -129,3 +129,13 @@ fn kind(property: &Value) -> &'static str {
         other => panic!("{other:?}: {property}"),
     }
 }
+
+#[test]
+fn agents_that_were_there_are_not_trusted_with_what_init_writes() {
+    let place = Place::new();
+    place.write("project/agents/theirs.md", "---\nbottle: dev\nimage: their/image\ncommand: [sh]\n---\n");
+    let said = place.bottle(&["init"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("agents/ has agents already: `bottle trust`"), "{said:?}");
+    place.bottle(&["run", "--plan", "shell"]).refused(&["is not trusted", "and 1 more"]);
+}
