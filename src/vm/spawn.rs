@@ -264,6 +264,8 @@ impl Vmm {
         let mut command = Command::new(program.map_err(VmError::host("cannot find this program"))?);
         // Nothing of the environment, which is where people keep tokens, gets into the process that a guest attacks first.
         command.env_clear();
+        // Ctrl-C on our terminal is ours to handle.
+        sys::give_own_session(&mut command);
         let kernel = match kernel {
             KernelLibrary::File(path) => {
                 path.parent().into_iter().for_each(|dir| sys::add_loader_path(&mut command, dir));

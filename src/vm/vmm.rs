@@ -152,8 +152,6 @@ pub(super) fn is_asked() -> bool {
 }
 
 fn run() -> Result<Infallible, VmmError> {
-    // Ctrl-C on the parent's terminal is the parent's to handle.
-    sys::new_session().map_err(|error| VmmError::Io("cannot start a session", error))?;
     sys::allow_many_files().map_err(|error| VmmError::Io("the limit of open files", error))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(UMASK as rustix::fs::RawMode));
     let mut stdin = io::stdin().lock();

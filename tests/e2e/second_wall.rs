@@ -27,6 +27,10 @@ fn every_thread_of_a_vmm_is_confined() {
         "{log}"
     );
     let vmms = vmm_processes();
+    // After the name: state, parent, process group, session.
+    let stat = fs::read_to_string(format!("/proc/{}/stat", vmms[0])).unwrap();
+    let session = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(3));
+    assert_eq!(session, Some(&*vmms[0].to_string()), "{stat}");
     let tasks = fs::read_dir(format!("/proc/{}/task", vmms[0])).unwrap();
     let statuses: Vec<String> =
         tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap()).collect();

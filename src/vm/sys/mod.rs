@@ -21,4 +21,4 @@ pub(super) use macos::{
 #[cfg(target_os = "macos")]
 pub(crate) use macos::{close_inherited, own_program};
 pub(crate) use unix::new_session;
-pub(super) use unix::{allow_many_files, can_load, exit_at_once, hand_over, load_for_good};
+pub(super) use unix::{allow_many_files, can_load, exit_at_once, give_own_session, hand_over, load_for_good};

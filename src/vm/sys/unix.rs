@@ -26,6 +26,13 @@ pub(crate) fn new_session() -> io::Result<()> {
     }
 }
 
+/// Has a child leave them before it is its own program: whatever the terminal sends from then on is not for it, and there is no moment
+/// at which it would end by that.
+pub(crate) fn give_own_session(command: &mut Command) {
+    // SAFETY: between fork and exec, the function makes one system call; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(new_session) };
+}
+
 /// Lets this process have as many files open as it may, and no more than it needs. The usual limit, 1,024 on Linux and 256 on macOS, is
 /// no limit of the machine's: it is for programs that use `select`. A guest's connections take a descriptor each, also for the
 /// seconds for which libkrun keeps one that has ended.
