@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use bottle::image::Source;
-use bottle::plan::{BundleRequest, Plan, Prepared, Request, preflight, prepare};
+use bottle::plan::{BundleRequest, Plan, Prepared, Provide, Request, preflight, prepare};
 use clap::Args;
 
 use super::background::Order;
@@ -96,6 +96,8 @@ impl RunArgs {
             allow: Vec::new(),
             bundle: Some(BundleRequest::Proxy { image: bundle, port }),
             process: self.process.process(),
+            provide: Provide::default(),
+            called: None,
             keep: self.keep.keep(),
         }
     }

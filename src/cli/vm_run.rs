@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bottle::image::Source;
-use bottle::plan::Plan;
+use bottle::plan::{Plan, Provide};
 use bottle::vm::AllowRule;
 use clap::Args;
 
@@ -50,6 +50,8 @@ impl VmRunArgs {
             allow: self.allow,
             bundle: None,
             process: self.process.process(),
+            provide: Provide::default(),
+            called: None,
             keep: self.keep.keep(),
         }));
         if self.keep.detach {

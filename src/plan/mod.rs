@@ -7,6 +7,7 @@
 
 mod preflight;
 mod prepare;
+mod provide;
 mod provider;
 mod text;
 
@@ -19,6 +20,7 @@ use crate::image::{ImportOptions, Source};
 use crate::vm::{AllowRule, Confine, DiskSize, Volume};
 pub use preflight::{Line, preflight};
 pub use prepare::{DAEMONS_IMAGE, PrepareError, Prepared, Request, prepare};
+pub use provide::{GitUser, HomeFile, PROMPT, Provide, WORKSPACE};
 use text::Text;
 
 /// See the module.
@@ -39,8 +41,23 @@ pub struct Plan {
     pub bundle: Option<BundleRequest>,
     /// The process.
     pub process: Process,
+    /// What it finds in the guest.
+    #[serde(default)]
+    pub provide: Provide,
+    /// What the manifest calls it, if it is of one.
+    #[serde(default)]
+    pub called: Option<Called>,
     /// The bottle stays when its process has ended, to be resumed, until it is removed.
     pub keep: bool,
+}
+
+/// Names of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// The agent, if it is one's.
+    pub agent: Option<String>,
+    /// The bottle.
+    pub bottle: String,
 }
 
 /// The machine to run in.
@@ -183,6 +200,8 @@ mod tests {
             allow: vec!["tcp:127.0.0.16:40123".parse().unwrap()],
             bundle: Some(BundleRequest::Proxy { image: "proxy".to_owned(), port: 8888 }),
             process: process.clone(),
+            provide: Provide::default(),
+            called: Some(Called { agent: Some("one".to_owned()), bottle: "dev".to_owned() }),
             keep: true,
         };
         let json = serde_json::to_string(&plan).unwrap();
@@ -192,6 +211,7 @@ mod tests {
         assert_eq!(again.process, process);
         assert_eq!(again.image, plan.image);
         assert_eq!((again.machine, again.allow, again.bundle), (plan.machine, plan.allow, plan.bundle));
+        assert_eq!((again.provide, again.called), (plan.provide, plan.called));
         for wrong in [json.replace("tcp:", "udp:"), json.replace("40960", "0")] {
             assert_ne!(wrong, json);
             assert!(serde_json::from_str::<Plan>(&wrong).is_err(), "{wrong}");

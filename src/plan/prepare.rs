@@ -1,6 +1,6 @@
 //! From a manifest and what the command line says to a [`Plan`]: pure. Nothing is made, started, asked or read.
 
-use super::{BundleRequest, Machine, Plan, Process, provider};
+use super::{BundleRequest, Called, Machine, Plan, Process, provider, provider::Start};
 use crate::bundle::{BundlePlan, ManifestError};
 use crate::image::{ImportOptions, Source};
 use crate::manifest::{Agent, Bottle, Manifest, Program, hint_for};
@@ -136,6 +136,7 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
     let daemons = bottle.bundle();
     BundlePlan::new(&daemons)
         .map_err(|source| PrepareError::Bottle { bottle: bottle_name.clone(), source })?;
+    let start = start(bottle, agent);
     let plan = Plan {
         name: request.name,
         image,
@@ -146,7 +147,9 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
             image: request.bundle_image.unwrap_or_else(|| DAEMONS_IMAGE.to_owned()),
             manifest: Box::new(daemons),
         }),
-        process: process(request.process, bottle, agent),
+        process: process(request.process, bottle, agent, start.command, start.env),
+        provide: start.provide,
+        called: Some(Called { agent: chosen.map(|(name, _)| name.to_owned()), bottle: bottle_name.clone() }),
         keep: request.keep,
     };
     let agent = chosen.map(|(name, agent)| (name.to_owned(), agent.description.clone()));
@@ -184,19 +187,27 @@ fn machine(asked: Machine, bottle: &Bottle) -> Machine {
     }
 }
 
-fn process(asked: Process, bottle: &Bottle, agent: Option<&Agent>) -> Process {
+/// How the agent's program is started, and what it finds in the guest.
+fn start(bottle: &Bottle, agent: Option<&Agent>) -> Start {
+    let prompt = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
+    let mut start = match agent.map(|agent| &agent.program) {
+        None | Some(Program::Image) => Start::default(),
+        Some(Program::Command(words)) => Start { command: words.clone(), ..Start::default() },
+        Some(Program::Provider(known)) => provider::start(*known, bottle, !prompt.is_empty()),
+    };
+    start.provide.prompt = agent.map(|_| prompt);
+    start
+}
+
+fn process(
+    asked: Process,
+    bottle: &Bottle,
+    agent: Option<&Agent>,
+    mut command: Vec<String>,
+    provided: Vec<(&'static str, String)>,
+) -> Process {
     let mut env: Vec<_> = bottle.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let mut command = Vec::new();
-    match agent.map(|agent| &agent.program) {
-        None | Some(Program::Image) => {}
-        Some(Program::Command(words)) => command.clone_from(words),
-        Some(Program::Provider(known)) => {
-            let prompt = agent.map(|agent| agent.prompt.as_str()).unwrap_or_default();
-            let start = provider::start(*known, bottle, prompt);
-            command = start.command;
-            env.extend(start.env.into_iter().map(|(name, value)| (name.into(), value.into())));
-        }
-    }
+    env.extend(provided.into_iter().map(|(name, value)| (name.into(), value.into())));
     env.retain(|(name, _)| !asked.env.iter().any(|(set, _)| set == name));
     env.extend(asked.env);
     // A program of the command line's is instead of the agent's, with all its words.

@@ -211,7 +211,7 @@ impl Life {
 pub(super) mod tests {
     use super::*;
     use crate::image::ImportOptions;
-    use crate::plan::{Machine, Process};
+    use crate::plan::{Machine, Process, Provide};
 
     pub(crate) fn plan(keep: bool) -> Plan {
         Plan {
@@ -222,6 +222,8 @@ pub(super) mod tests {
             allow: Vec::new(),
             bundle: None,
             process: Process::default(),
+            provide: Provide::default(),
+            called: None,
             keep,
         }
     }

@@ -2,14 +2,15 @@
 
 use super::Start;
 use crate::manifest::{Bottle, Role};
+use crate::plan::{PROMPT, Provide};
 
 /// In place of a token: egress drops it, and sets the real one.
 const PLACEHOLDER: &str = "placeholder-of-bottle";
 
-pub(super) fn start(bottle: &Bottle, prompt: &str) -> Start {
+pub(super) fn start(bottle: &Bottle, has_prompt: bool) -> Start {
     let mut command = vec!["claude".to_owned()];
-    if !prompt.is_empty() {
-        command.extend(["--append-system-prompt".to_owned(), prompt.to_owned()]);
+    if has_prompt {
+        command.extend(["--append-system-prompt-file".to_owned(), PROMPT.to_owned()]);
     }
     // Updates and telemetry would be refused, and be reported as something to worry about.
     let mut env = vec![
@@ -19,5 +20,6 @@ pub(super) fn start(bottle: &Bottle, prompt: &str) -> Start {
     if bottle.has_role(Role::ClaudeCodeOauth) {
         env.push(("CLAUDE_CODE_OAUTH_TOKEN", PLACEHOLDER.to_owned()));
     }
-    Start { command, env }
+    let provide = Provide { skills_dir: Some(".claude/skills".to_owned()), ..Provide::default() };
+    Start { command, env, provide }
 }

@@ -2,6 +2,7 @@
 
 mod claude;
 
+use super::Provide;
 use crate::manifest::{Bottle, Provider};
 
 /// How a program is started.
@@ -10,11 +11,13 @@ pub(super) struct Start {
     pub(super) command: Vec<String>,
     /// For everything in the bottle.
     pub(super) env: Vec<(&'static str, String)>,
+    /// What it finds in the guest.
+    pub(super) provide: Provide,
 }
 
-/// How this one is, with that prompt, if it is not empty.
-pub(super) fn start(provider: Provider, bottle: &Bottle, prompt: &str) -> Start {
+/// How this one is; with a prompt, it is told where that is.
+pub(super) fn start(provider: Provider, bottle: &Bottle, has_prompt: bool) -> Start {
     match provider {
-        Provider::Claude => claude::start(bottle, prompt),
+        Provider::Claude => claude::start(bottle, has_prompt),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bottle::image::ImportOptions;
-use bottle::plan::{BundleRequest, Machine, Plan, Process};
+use bottle::plan::{BundleRequest, Machine, Plan, Process, Provide};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -43,6 +43,8 @@ pub(super) fn plan(outside: &Outside, image: &str, arguments: &[&str]) -> Plan {
             manifest: Box::new(outside.manifest()),
         }),
         process: Process { args: words.collect(), interactive: arguments.is_empty(), ..Process::default() },
+        provide: Provide::default(),
+        called: None,
         keep: !arguments.is_empty(),
     }
 }
