@@ -22,8 +22,9 @@ const TRUE: &str =
 /// Idles.
 const IDLE: &str = "fn main() { loop { std::thread::park(); } }";
 
-/// Connects to the host: sends a file's worth in one connection, makes many that the host answers with a byte, and reports how
-/// long as many took that are refused. The numbers are filled in.
+/// Does what the host says, a byte each time, in a connection that is there from the beginning: sends a file's worth in a connection
+/// of its own, makes connections that the host answers with a byte, or reports how long as many took that are refused. The numbers are
+/// filled in.
 const NET: &str = r#"
 use std::{io::{Read, Write}, net::{TcpStream, UdpSocket}, os::fd::AsRawFd, time::Instant};
 #[repr(C)]
@@ -40,18 +41,26 @@ fn loopback_up() {
     assert_eq!(unsafe { ioctl(socket.as_raw_fd(), 0x8914, &mut request) }, 0);
 }
 fn connect() -> TcpStream { TcpStream::connect("@TO@").unwrap() }
-fn main() {
-    loopback_up();
+fn send() {
     let mut one = connect();
     for _ in 0..@MIB@ { one.write_all(&[7; 1 << 20]).unwrap(); }
-    drop(one);
-    for _ in 0..@CONNECTIONS@ { connect().read_exact(&mut [0]).unwrap(); }
+}
+fn be_refused() -> u64 {
     let start = Instant::now();
     for _ in 0..@CONNECTIONS@ { assert!(TcpStream::connect("127.0.0.1:9").is_err()); }
-    let took = start.elapsed().as_nanos() as u64;
-    let mut last = connect();
-    last.write_all(&took.to_le_bytes()).unwrap();
-    last.read_exact(&mut [0]).unwrap();
+    start.elapsed().as_nanos() as u64
+}
+fn main() {
+    loopback_up();
+    let mut host = connect();
+    let mut word = [0];
+    while host.read(&mut word).unwrap() == 1 {
+        match word[0] {
+            b's' => send(),
+            b'c' => for _ in 0..@CONNECTIONS@ { connect().read_exact(&mut [0]).unwrap(); },
+            _ => host.write_all(&be_refused().to_le_bytes()).unwrap(),
+        }
+    }
     unsafe { reboot(0x0123_4567) };
 }
 "#;

@@ -31,14 +31,7 @@ impl Samples {
     }
 
     fn median(&self) -> f64 {
-        let mut sorted = self.seconds.clone();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        match (sorted.len() % 2, sorted.as_slice()) {
-            (_, []) => f64::NAN,
-            (0, all) => f64::midpoint(all[middle - 1], all[middle]),
-            (_, all) => all[middle],
-        }
+        median(self.seconds.clone())
     }
 
     fn min(&self) -> f64 {
@@ -48,6 +41,22 @@ impl Samples {
     /// Of the medians and of the minima.
     fn ratio(&self, reference: &Self) -> (f64, f64) {
         (self.median() / reference.median(), self.min() / reference.min())
+    }
+
+    /// The median of the ratios of each turn: what the two took right after each other.
+    fn ratio_of_turns(&self, reference: &Self) -> f64 {
+        let turns = self.seconds.iter().zip(&reference.seconds);
+        median(turns.map(|(ours, theirs)| ours / theirs).collect())
+    }
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    let middle = all.len() / 2;
+    match (all.len() % 2, all.as_slice()) {
+        (_, []) => f64::NAN,
+        (0, all) => f64::midpoint(all[middle - 1], all[middle]),
+        (_, all) => all[middle],
     }
 }
 
@@ -68,6 +77,19 @@ pub(super) fn print(title: &str, samples: &[Samples], references: usize) {
             print!("  {:>20}", format!("{median:.2} (min {min:.2})"));
         }
         println!();
+    }
+}
+
+/// Prints all of them, which took turns, with their ratios to the first: of the turns, of the medians and of the minima.
+pub(super) fn print_turns(title: &str, samples: &[Samples]) {
+    let [reference, ..] = samples else { return };
+    println!("\n{title}");
+    println!("(load average {})", load());
+    println!("{:<44} {:>5} {:>9} {:>9}  / {}", "", "turns", "median s", "min s", reference.name);
+    for row in samples {
+        let (median, min) = row.ratio(reference);
+        print!("{:<44} {:>5} {:>9.3} {:>9.3}", row.name, row.seconds.len(), row.median(), row.min());
+        println!("  {:.2} (of medians {median:.2}, of minima {min:.2})", row.ratio_of_turns(reference));
     }
 }
 
@@ -120,6 +142,17 @@ mod tests {
         samples.add(Duration::from_secs(2));
         assert!((samples.median() - 3.5).abs() < 1e-9);
         assert!((samples.min() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn turns_are_compared_with_those_beside_them() {
+        let samples = |all: [u64; 3]| {
+            let mut samples = Samples::new("x");
+            all.into_iter().for_each(|seconds| samples.add(Duration::from_secs(seconds)));
+            samples
+        };
+        // The machine was slow in the second turn, for both.
+        assert!((samples([2, 40, 2]).ratio_of_turns(&samples([1, 20, 2])) - 2.0).abs() < 1e-9);
     }
 
     #[test]
