@@ -3,7 +3,7 @@
 //! Data passes from [`image`] (a docker image becomes `base.ext4`) to [`vm`] (a disk becomes a running guest);
 //! [`bundle`] is the container that the guest may reach, and [`launch`] puts the three together and takes them
 //! apart again. [`proposals`] is how an agent gets more rights. [`state`] says where all that lies on disk. [`probe`] looks for
-//! ways out of a guest.
+//! ways out of a guest. [`worktree`] takes a git working tree into a guest and brings back what became of it.
 //!
 //! # As a library
 //!
@@ -56,3 +56,4 @@ pub mod probe;
 pub mod proposals;
 pub mod state;
 pub mod vm;
+pub mod worktree;

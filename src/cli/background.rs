@@ -162,6 +162,7 @@ impl Teller {
                 self.tell(&Message::Runs { slug: slug.to_owned() });
                 self.to = None;
             }
+            Event::Pulled(pulled) => log::info!("the working tree is back: branch {}", pulled.branch),
             _ => {}
         }
     }

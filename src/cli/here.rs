@@ -7,6 +7,7 @@ use bottle::launch::{Event, Observer, Output, Timings};
 use super::background::Order;
 use super::process::MachineArgs;
 use super::progress::ProgressLine;
+use super::pull;
 use super::report::CliError;
 use super::signals;
 
@@ -21,10 +22,10 @@ pub(super) fn carry_out(
     let mut line = ProgressLine::before_a_command(quiet);
     let observer = Observer {
         interrupt: &interrupt,
-        on_event: &mut |event| {
-            if let Event::Import(progress) = event {
-                line.show(progress);
-            }
+        on_event: &mut |event| match event {
+            Event::Import(progress) => line.show(progress),
+            Event::Pulled(pulled) => pull::tell(pulled, quiet),
+            _ => {}
         },
         timings: &mut timings,
     };

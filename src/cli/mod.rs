@@ -7,7 +7,7 @@
 //! - [`manifest`]: finds `bottle.toml`, and asks before it counts; [`trust`] is how a project's gets to count. [`init`] writes
 //!   one, [`schema`] is for editors.
 //! - [`proposals`]: what agents ask for, and the operator's answers.
-//! - [`cp`] copies files into a bottle and out of it.
+//! - [`cp`] copies files into a bottle and out of it; [`diff`] and [`pull`] show and bring back what became of a working tree.
 //! - [`probe`] looks for ways out of a bottle.
 //! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
@@ -16,6 +16,7 @@
 mod background;
 mod check;
 mod cp;
+mod diff;
 mod doctor;
 mod end;
 mod exec;
@@ -32,6 +33,7 @@ mod process;
 mod progress;
 mod proposals;
 mod ps;
+mod pull;
 mod report;
 mod resume;
 mod run;
@@ -80,6 +82,8 @@ enum Verb {
     #[command(subcommand)]
     Vm(VmVerb),
     Cp(cp::CpArgs),
+    Diff(diff::DiffArgs),
+    Pull(pull::PullArgs),
     #[command(subcommand)]
     Image(image::ImageVerb),
     Probe(probe::ProbeArgs),
@@ -121,6 +125,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Approve(args) => args.run(),
         Verb::Deny(args) => args.run(),
         Verb::Cp(args) => args.run(quiet),
+        Verb::Diff(args) => args.run(),
+        Verb::Pull(args) => args.run(quiet),
         Verb::Image(verb) => verb.run(quiet),
         Verb::Probe(args) => args.run(),
         Verb::Gc(args) => args.run(),

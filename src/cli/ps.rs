@@ -60,6 +60,8 @@ struct Listed<'a> {
     started: Option<u64>,
     ended: Option<u64>,
     kept: bool,
+    agent: Option<&'a str>,
+    bottle: Option<&'a str>,
     image: Option<String>,
     image_id: Option<&'a str>,
     bundle_image: Option<&'a str>,
@@ -84,6 +86,8 @@ impl<'a> Listed<'a> {
             started: None,
             ended: None,
             kept: bottle.is_kept(),
+            agent: plan.and_then(agent),
+            bottle: plan.and_then(|plan| plan.called.as_ref()).map(|called| called.bottle.as_str()),
             image: plan.map(|plan| plan.image.to_string()),
             image_id: record.and_then(|record| record.base.as_ref()).map(|base| base.key.as_str()),
             bundle_image: plan.and_then(|plan| plan.bundle.as_ref()).map(BundleRequest::image),
@@ -122,6 +126,11 @@ impl<'a> Listed<'a> {
     }
 }
 
+/// The agent's name in the manifest.
+fn agent(plan: &Plan) -> Option<&str> {
+    plan.called.as_ref()?.agent.as_deref()
+}
+
 /// The command as the user gave it.
 fn words(plan: &Plan) -> impl Iterator<Item = String> {
     let text = |word: &OsString| word.to_string_lossy().into_owned();
@@ -129,18 +138,21 @@ fn words(plan: &Plan) -> impl Iterator<Item = String> {
 }
 
 fn write_table(out: &mut impl Write, bottles: &[Found]) -> std::io::Result<()> {
-    let mut rows = vec![["NAME", "STATUS", "IMAGE", "COMMAND"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "AGENT", "BOTTLE", "STATUS", "IMAGE", "COMMAND"].map(str::to_owned)];
     rows.extend(bottles.iter().map(|bottle| {
         let plan = bottle.record.as_ref().map(|record| &record.plan);
         let image = plan.map_or_else(|| "-".to_owned(), |plan| plan.image.to_string());
         let command = plan.map(|plan| words(plan).collect::<Vec<_>>().join(" ")).unwrap_or_default();
-        [bottle.slug.clone(), status(&bottle.life()), image, short(&command)]
+        let none = || "-".to_owned();
+        let agent = plan.and_then(agent).map_or_else(none, str::to_owned);
+        let of = plan.and_then(|plan| plan.called.as_ref()).map_or_else(none, |called| called.bottle.clone());
+        [bottle.slug.clone(), agent, of, status(&bottle.life()), image, short(&command)]
             .map(|cell| without_controls(&cell))
     }));
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let [a, b, c] = [0, 1, 2].map(width);
-    for [name, status, image, command] in &rows {
-        let line = format!("{name:a$}  {status:b$}  {image:c$}  {command}");
+    let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(width);
+    for [name, agent, bottle, status, image, command] in &rows {
+        let line = format!("{name:a$}  {agent:b$}  {bottle:c$}  {status:d$}  {image:e$}  {command}");
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

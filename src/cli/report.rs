@@ -13,6 +13,7 @@ use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
 use bottle::vm::VmError;
 use bottle::vm::agent::{AgentError, CopyError, FailureKind};
+use bottle::worktree::WorktreeError;
 use clap::error::ErrorKind;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub(super) enum CliError {
     Probe(#[from] ProbeError),
     #[error(transparent)]
     Copy(#[from] CopyError),
+    #[error(transparent)]
+    Worktree(#[from] WorktreeError),
     #[error(transparent)]
     Proposal(#[from] ProposalError),
     #[error(transparent)]
@@ -169,6 +172,7 @@ fn hint(error: &CliError) -> Option<String> {
         }
         CliError::NoDaemonLog { known, .. } => Some(format!("it has those of {}", known.join(", "))),
         CliError::Copy(error) => error.hint().map(str::to_owned),
+        CliError::Worktree(error) => error.hint(),
         CliError::Probe(error) => error.hint(),
         CliError::Proposal(error) => error.hint(),
         CliError::Manifest(error) => error.hint(),

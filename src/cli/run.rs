@@ -1,10 +1,12 @@
 //! `bottle run`.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bottle::image::Source;
 use bottle::plan::{BundleRequest, Plan, Prepared, Provide, Request, preflight, prepare};
+use bottle::worktree::Worktree;
 use clap::Args;
 
 use super::background::Order;
@@ -49,6 +51,17 @@ pub(super) struct RunArgs {
     /// The name that the running bottle gets, and the guest's host name [default: a random one]
     #[arg(long, value_name = "SLUG")]
     name: Option<String>,
+    /// Give it a copy of the git working tree that DIR is in, with its history, and start it there. Ignored files stay here, and so
+    /// do the repository's credentials. What it makes of it comes back as the branch bottle/SLUG.
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ".",
+        conflicts_with = "bundle_port",
+    )]
+    cwd: Option<PathBuf>,
     /// Don't ask.
     #[arg(short, long)]
     yes: bool,
@@ -109,7 +122,9 @@ impl RunArgs {
         bundle_image: Option<String>,
         quiet: bool,
     ) -> Result<Plan, CliError> {
+        let worktree = self.cwd.take().map(|dir| Worktree::find(&dir)).transpose()?;
         let request = Request {
+            worktree,
             agent: self.agent.take(),
             bottle: self.bottle.take(),
             image,

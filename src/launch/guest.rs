@@ -10,7 +10,7 @@ use super::output::{Output, log_output};
 use super::provision::{self, Provisions};
 use super::run::{Event, Observer};
 use super::terminal::{self, RawTerminal};
-use super::{Interrupt, LaunchError, Timings};
+use super::{Interrupt, LaunchError, Timings, worktree};
 use crate::image::Image;
 use crate::plan::{Machine, Process};
 use crate::state;
@@ -52,7 +52,8 @@ pub(super) fn run(
     let booted = starting.wait();
     let vm = booted.map_err(|error| stopped(error.into()))?;
     timings.note_boot(vm.boot());
-    let provisioned = provision::run(&vm, &provisions, timings);
+    let provisioned = provision::run(&vm, &provisions, timings)
+        .and_then(|()| worktree::put(&vm, life, &config.user, timings));
 
     let mut command = timings.begin_command();
     let result = provisioned.map_err(LaunchError::from).and_then(|()| {
@@ -82,6 +83,9 @@ pub(super) fn run(
         LaunchError::Agent(error) => vm.explain(error).map_or_else(Into::into, Into::into),
         error => error,
     });
+    if !bring_back(&vm, life, interrupt, on_event) {
+        life.keep(image);
+    }
     timings.measure("end of the VM", || end(vm, life.plan().keep, interrupt));
     result.map_err(stopped)
 }
@@ -129,6 +133,17 @@ fn configure(
     config.working_dir = working_dir.or_else(|| image.config.working_dir.clone()).unwrap_or_default();
     config.lock = Some(life.dir().lock());
     Ok(config)
+}
+
+/// Brings the working tree back, however the process ended. Signals that come now are as patient as during a shutdown.
+fn bring_back(
+    vm: &Vm,
+    life: &Life,
+    interrupt: &Interrupt,
+    on_event: &mut (dyn FnMut(Event<'_>) + Send),
+) -> bool {
+    interrupt.aim(Target::Shutdown(vm.killer()));
+    worktree::bring_back(vm, life, on_event)
 }
 
 /// Ends the VM: in order if its disk is kept, and otherwise like a power cut, since nothing of it is worth a shutdown.

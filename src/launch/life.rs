@@ -24,8 +24,7 @@ pub(super) struct Life {
 impl Life {
     /// Makes a bottle.
     pub(super) fn begin(plan: &Plan, interrupt: &Interrupt) -> Result<Self, LaunchError> {
-        let prefix = if plan.bundle.is_some() { "bottle" } else { "vm" };
-        let (dir, listener) = StateDir::create(plan.name.as_deref(), prefix)?;
+        let (dir, listener) = StateDir::create(plan.name.as_deref(), prefix(plan))?;
         let plan = Plan { name: Some(dir.slug().to_owned()), ..plan.clone() };
         let control = Control::serve(listener, interrupt)?;
         let life = Self { record: Record::new(plan), before: None, dir, control };
@@ -91,6 +90,27 @@ impl Life {
         Ok(self.dir.write(&self.record)?)
     }
 
+    /// Its process ran, in this launch or in an earlier one.
+    pub(super) fn has_run(&self) -> bool {
+        self.record.has_run
+    }
+
+    /// Its disk has what is nowhere else: it stays, although nobody has asked for that.
+    pub(super) fn keep(&mut self, image: &Image) {
+        if self.plan().keep {
+            return;
+        }
+        self.record.plan.keep = true;
+        // The disk without its image is of no use, and neither is worth the end of this launch.
+        if let Err(error) = image.pin(self.path()) {
+            log::warn!("{error}");
+        }
+        let slug = self.slug();
+        log::warn!(
+            "the bottle is kept: `bottle resume {slug}` starts it again, `bottle rm {slug}` gives it up"
+        );
+    }
+
     /// The process runs, and its guest may connect to this.
     pub(super) fn runs(&mut self, allowed: &[AllowRule]) -> Result<(), LaunchError> {
         self.record.allowed = Some(allowed.to_vec());
@@ -129,6 +149,13 @@ impl Life {
     pub(super) fn end(self) {
         drop(self);
     }
+}
+
+/// What the name of a bottle begins with that nobody has named: its agent's name, behind what no name begins with.
+fn prefix(plan: &Plan) -> &str {
+    let agent = plan.called.as_ref().and_then(|called| called.agent.as_deref());
+    let agent = agent.map(|name| name.trim_start_matches(['-', '_'])).filter(|name| !name.is_empty());
+    agent.unwrap_or(if plan.bundle.is_some() { "bottle" } else { "vm" })
 }
 
 impl From<&Image> for Base {

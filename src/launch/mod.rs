@@ -12,6 +12,7 @@
 //! - [`life`]: the bottle meanwhile, as others see it: record, control socket, and what becomes of the directory.
 //! - [`provision`]: what is put into a guest before its process starts.
 //! - [`guest`]: from an imported image to the process's end.
+//! - [`worktree`]: the working tree of git's that it works on, into it and back.
 //! - [`exec`]: one more process in a bottle that runs.
 //! - [`attach`]: our stdin, stdout and stderr, joined to a process's; [`keys`] and [`detach_keys`]: our terminal, key by key;
 //!   [`output`]: a process's output, logged.
@@ -40,6 +41,7 @@ mod stop;
 mod sys;
 mod terminal;
 mod timings;
+mod worktree;
 
 pub use attach::Attached;
 pub use background::{enter_background, own_program};

@@ -11,6 +11,7 @@ use crate::image::{Image, ImageError, ImageKey, Progress, Store};
 use crate::plan::Plan;
 use crate::state::{self, Base};
 use crate::vm::agent::ExitStatus;
+use crate::worktree::Pulled;
 
 /// What a launch tells of itself.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,8 @@ pub enum Event<'a> {
     },
     /// The import is that far.
     Import(Progress),
+    /// The process has ended, and what it made of the working tree is here.
+    Pulled(&'a Pulled),
     /// The process runs.
     Runs {
         /// The bottle's name.

@@ -25,6 +25,13 @@ pub fn preflight(plan: &Plan) -> Vec<Line> {
     }
     lines.extend(plan.allow.iter().map(|rule| ("reaches", rule.to_string())));
     lines.extend(plan.machine.volumes.iter().map(|volume| ("your files", volume_words(volume))));
+    if let Some(top) = &plan.provide.worktree {
+        let top = quoted(&top.to_string_lossy());
+        lines.push((
+            "your files",
+            format!("a copy of the git working tree {top}; what becomes of it comes back as a branch"),
+        ));
+    }
     let names: Vec<String> =
         plan.process.env.iter().map(|(name, _)| quoted(&name.to_string_lossy())).collect();
     if !names.is_empty() {

@@ -1,9 +1,12 @@
 //! From a manifest and what the command line says to a [`Plan`]: pure. Nothing is made, started, asked or read.
 
-use super::{BundleRequest, Called, Machine, Plan, Process, provider, provider::Start};
+use std::path::Path;
+
+use super::{BundleRequest, Called, Machine, Plan, Process, WORKSPACE, provider, provider::Start};
 use crate::bundle::{BundlePlan, ManifestError};
 use crate::image::{ImportOptions, Source};
 use crate::manifest::{Agent, Bottle, Manifest, Program, hint_for};
+use crate::worktree::Worktree;
 
 /// The image of the daemons, of this version.
 pub const DAEMONS_IMAGE: &str = concat!("bottle-sidecars:", env!("CARGO_PKG_VERSION"));
@@ -27,6 +30,8 @@ pub struct Request {
     pub machine: Machine,
     /// The process. Its arguments are behind those of an agent; environment and user go before the manifest's.
     pub process: Process,
+    /// What it is to work on.
+    pub worktree: Option<Worktree>,
     /// The bottle stays when its process has ended.
     pub keep: bool,
 }
@@ -136,7 +141,12 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
     let daemons = bottle.bundle();
     BundlePlan::new(&daemons)
         .map_err(|source| PrepareError::Bottle { bottle: bottle_name.clone(), source })?;
-    let start = start(bottle, agent);
+    let mut start = start(bottle, agent);
+    let mut asked = request.process;
+    if let Some(Worktree { top, below }) = request.worktree {
+        start.provide.worktree = Some(top);
+        asked.cwd = asked.cwd.or_else(|| Some(Path::new(WORKSPACE).join(below).into()));
+    }
     let plan = Plan {
         name: request.name,
         image,
@@ -147,7 +157,7 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
             image: request.bundle_image.unwrap_or_else(|| DAEMONS_IMAGE.to_owned()),
             manifest: Box::new(daemons),
         }),
-        process: process(request.process, bottle, agent, start.command, start.env),
+        process: process(asked, bottle, agent, start.command, start.env),
         provide: start.provide,
         called: Some(Called { agent: chosen.map(|(name, _)| name.to_owned()), bottle: bottle_name.clone() }),
         keep: request.keep,

@@ -46,3 +46,4 @@ mod upstream;
 mod users;
 mod vm_run;
 mod volumes;
+mod worktree;

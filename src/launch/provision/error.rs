@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::vm::agent::{AgentError, CopyError};
+use crate::worktree::WorktreeError;
 
 /// See the module. The step is named in each: `ca`, `git`.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum ProvisionError {
         /// How it was put there.
         how: &'static str,
     },
+    /// The working tree.
+    #[error("worktree: {0}")]
+    Worktree(#[source] Box<WorktreeError>),
     /// The guest took too long.
     #[error("{step}: not done within {limit_s} s")]
     Late {
@@ -86,6 +90,7 @@ impl ProvisionError {
                  added by `bottle` itself"
                     .to_owned()
             }
+            Self::Worktree(error) => return error.hint(),
             Self::Late { .. } => {
                 "give the VM more processors or memory (--cpus, --memory); `bottle vm run` shows how the image does without a bundle"
                     .to_owned()

@@ -52,7 +52,7 @@ pub(super) fn run(vm: &Vm, provisions: &Provisions, timings: &mut Timings) -> Re
 }
 
 /// Does a step, and ends the VM when it takes too long: nothing less ends all that a guest can keep waiting.
-fn within(
+pub(super) fn within(
     limit: Duration,
     killer: &VmKiller,
     step: &'static str,
