@@ -26,7 +26,7 @@ pub struct Pulled {
 /// When no working tree went into this bottle, or git fails, here or there.
 pub fn diff(agent: &Agent, slug: &str, bottle: &Path, stat: bool) -> Result<(), WorktreeError> {
     let base = base(slug, bottle)?;
-    let work = guest::snapshot(agent, &message(slug))?;
+    let work = guest::snapshot(agent, &base.made())?;
     let repository = Repository::of(&base.top)?;
     // Where objects that nobody wants are gone with the directory. Those that are here already are found where they are.
     let failed = |source| WorktreeError::Thread(source);
@@ -70,7 +70,7 @@ pub fn pull(
         return Err(refused("can't be called that"));
     }
     let reference = format!("refs/heads/{branch}");
-    let work = guest::snapshot(agent, &message(slug))?;
+    let work = guest::snapshot(agent, &base.made())?;
     if work == base.all {
         return Ok(None);
     }
@@ -106,10 +106,6 @@ pub fn pull(
 
 fn base(slug: &str, bottle: &Path) -> Result<Base, WorktreeError> {
     Base::read(bottle)?.ok_or_else(|| WorktreeError::None { slug: slug.to_owned() })
-}
-
-fn message(slug: &str) -> String {
-    format!("What was not committed in {slug}")
 }
 
 /// The commit that the working tree was at, if the repository here still has it: its objects need not come again.

@@ -27,6 +27,12 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// Commits that we made in the guest, as far as we know one.
+    pub(super) fn made(&self) -> Vec<&str> {
+        let pulled = self.pulled.as_ref().map(|(id, _)| id.as_str());
+        [self.all.as_str()].into_iter().chain(pulled).collect()
+    }
+
     pub(super) fn write(&self, bottle: &Path) -> Result<(), WorktreeError> {
         let new = bottle.join(NEW_FILE);
         let failed = || WorktreeError::file("write", &new);

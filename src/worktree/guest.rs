@@ -10,12 +10,10 @@ use super::git::{git, is_id, said};
 use crate::plan::WORKSPACE;
 use crate::vm::agent::{Agent, ExecEvent, ExecRequest, ExitStatus};
 
-/// Prints the ID of a commit that has all of the working tree: HEAD if that has it, else a new one on top of HEAD. The agent's index
-/// and branches stay as they are.
+/// Prints the ID of a commit that has all of the working tree: HEAD if that has it, else one on top of HEAD, of those named or new. The
+/// agent's index and branches stay as they are.
 const SNAPSHOT: &str = r#"
 set -eu
-message=$1
-set --
 own=$(git rev-parse --absolute-git-dir)
 GIT_INDEX_FILE=$own/index.bottle
 export GIT_INDEX_FILE
@@ -24,18 +22,24 @@ rm -f "$GIT_INDEX_FILE"
 if [ -e "$own/index" ]; then cp "$own/index" "$GIT_INDEX_FILE"; fi
 git add --all >&2
 tree=$(git write-tree)
-if head=$(git rev-parse --quiet --verify 'HEAD^{commit}'); then
-    if [ "$(git rev-parse --verify 'HEAD^{tree}')" = "$tree" ]; then
-        echo "$head"
+head=$(git rev-parse --quiet --verify 'HEAD^{commit}' || true)
+if [ "$head" ] && [ "$(git rev-parse --verify 'HEAD^{tree}')" = "$tree" ]; then
+    echo "$head"
+    exit
+fi
+for made; do
+    of=$(git rev-parse --quiet --verify "$made^{tree}" || true)
+    on=$(git rev-parse --quiet --verify "$made^" || true)
+    if [ "$of $on" = "$tree $head" ]; then
+        echo "$made"
         exit
     fi
-    set -- -p "$head"
-fi
+done
 if ! git config user.email >/dev/null; then
     export GIT_AUTHOR_NAME=agent GIT_AUTHOR_EMAIL=agent@localhost
     export GIT_COMMITTER_NAME=agent GIT_COMMITTER_EMAIL=agent@localhost
 fi
-git commit-tree "$@" -m "$message" "$tree"
+git commit-tree ${head:+-p "$head"} -m 'What was not committed' "$tree"
 "#;
 
 /// Writes a pack of what its arguments name.
@@ -51,10 +55,10 @@ const SAID_MAX_BYTES: usize = 2048;
 /// A pack has no more bytes: what an agent writes in a day has some megabytes.
 const PACK_MAX_BYTES: &str = "--max-input-size=4294967296";
 
-/// A commit of all that is in the guest's working tree, its ID.
-pub(super) fn snapshot(agent: &Agent, message: &str) -> Result<String, WorktreeError> {
+/// A commit of all that is in the guest's working tree, its ID; one of those made before, if nothing has changed since.
+pub(super) fn snapshot(agent: &Agent, before: &[&str]) -> Result<String, WorktreeError> {
     let mut id = Vec::new();
-    run(agent, SNAPSHOT, &[message], |data| {
+    run(agent, SNAPSHOT, before, |data| {
         id.extend(data);
         if id.len() > ID_MAX_BYTES {
             Err(WorktreeError::Hostile("more than the name of a commit"))

@@ -64,7 +64,7 @@ pub(crate) fn put(
         }
     })?;
     guest::give_to(agent, owner, made)?;
-    let all = guest::snapshot(agent, "What was not committed")?;
+    let all = guest::snapshot(agent, &[])?;
     Base { top: top.to_owned(), head, all, pulled: None }.write(bottle)
 }
 

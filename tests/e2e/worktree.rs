@@ -121,7 +121,7 @@ fn an_agent_works_on_a_copy_and_its_work_comes_back_as_a_branch() {
 
     assert_eq!(home.ok(&["pull", "worker"]), "bottle/worker\n");
     let log = || repository.git(&["log", "--format=%an: %s", "main..bottle/worker"]);
-    assert_eq!(log(), "Agent: What was not committed in worker\nAgent: second\n");
+    assert_eq!(log(), "Agent: What was not committed\nAgent: second\n");
     assert_eq!(repository.git(&["show", "bottle/worker:src/lib.rs"]), "one\nmine\nagents\n");
     assert_eq!(repository.looks(), before);
 
@@ -150,7 +150,7 @@ fn a_repository_in_hostile_hands_runs_nothing_here_and_hides_nothing() {
     shell.run("mkdir -p /tmp/bin; cd /workspace");
     for (git, said) in [
         ("echo refs/heads/main", "no commit's name"),
-        ("yes", "more than the name of a commit"),
+        ("[ $1 = commit-tree ] && exec yes; exec /usr/bin/git \"$@\"", "more than the name of a commit"),
         ("exit 3", "exited with code 3"),
         (
             "[ $1 = pack-objects ] && head -c 100000 /dev/urandom && exit; exec /usr/bin/git \"$@\"",
