@@ -76,7 +76,7 @@ pub fn pull(
     }
     let format = "--format=%(objectname) %(worktreepath)";
     let there = text("for-each-ref", git(&base.top, ["for-each-ref", format, &reference]))?;
-    let (before, checked_out) = there.split_once(' ').unwrap_or_default();
+    let (before, checked_out) = there.split_once(' ').unwrap_or((&there, ""));
     if !checked_out.is_empty() {
         return Err(refused("is checked out"));
     }

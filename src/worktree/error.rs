@@ -112,7 +112,8 @@ impl WorktreeError {
             Self::State(error) => return error.hint(),
             Self::Copy(error) => return error.hint().map(str::to_owned),
             Self::Agent(error) => return error.hint().map(str::to_owned),
-            Self::Git { .. } | Self::File { .. } | Self::Thread(_) => return None,
+            Self::Git { .. } => "`git fsck` shows whether the repository here is whole".to_owned(),
+            Self::File { .. } | Self::Thread(_) => return None,
         })
     }
 
