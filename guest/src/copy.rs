@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bottle_protocol::{
-    ClientFrame, Copied, CopyPart, DATA_LIMIT_BYTES, ExecFailure, FailureKind, GetRequest, GuestConfig,
+    Base, ClientFrame, Copied, CopyPart, DATA_LIMIT_BYTES, ExecFailure, FailureKind, GetRequest, GuestConfig,
     GuestFrame, OUTPUT_WINDOW_BYTES, Owner, PutRequest, STDIN_WINDOW_BYTES,
 };
 use bottle_transfer::{Apply, Destination, Owners, Rules, TransferError, Walk};
@@ -79,12 +79,17 @@ fn receive(
     request: &PutRequest,
     config: &GuestConfig,
 ) -> Result<Copied, Stopped> {
+    let base = match request.base {
+        Base::WorkingDir => config.default_cwd.to_vec(),
+        Base::Home => exec::identity(&config.default_user).map_err(Stopped::Failed)?.home,
+    };
     let destination = Destination {
-        path: in_guest(&request.path, config),
+        path: in_guest(&request.path, &base),
         name: request.name.as_ref().map(|name| name.to_vec()),
         must_exist: request.must_exist,
     };
-    let mut apply = Apply::new(destination, Rules::guest(owners(&request.owner, config)?));
+    let rules = Rules::guest(owners(&request.owner, config)?).keeping(request.keep);
+    let mut apply = Apply::new(destination, rules);
     // Credit is given for what is in place. What would come beyond it stays in the socket.
     let mut taken = 0;
     loop {
@@ -130,7 +135,7 @@ fn send(
     request: &GetRequest,
     config: &GuestConfig,
 ) -> Result<(), Stopped> {
-    let mut walk = Walk::open(&in_guest(&request.path, config), request.follow)?;
+    let mut walk = Walk::open(&in_guest(&request.path, &config.default_cwd), request.follow)?;
     let mut credit = OUTPUT_WINDOW_BYTES;
     while let Some(entry) = walk.next()? {
         send_part(link, scratch, &mut credit, CopyPart::Entry(entry))?;
@@ -171,11 +176,9 @@ fn send_part(link: &mut Link, scratch: &mut [u8], credit: &mut u32, part: CopyPa
     Ok(())
 }
 
-/// A path as one sees it from the bottle's working directory.
-fn in_guest(path: &[u8], config: &GuestConfig) -> PathBuf {
-    let path = Path::new(OsStr::from_bytes(path));
-    let directory = Path::new(OsStr::from_bytes(&config.default_cwd));
-    Path::new("/").join(directory).join(path)
+/// A path as one sees it from this directory.
+fn in_guest(path: &[u8], directory: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(directory)).join(OsStr::from_bytes(path))
 }
 
 #[cfg(test)]
@@ -183,12 +186,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_seen_from_the_working_directory() {
-        let config =
-            |cwd: &str| GuestConfig { default_cwd: cwd.as_bytes().to_vec().into(), ..GuestConfig::default() };
-        let path = |path: &str, cwd| in_guest(path.as_bytes(), &config(cwd)).into_os_string();
+    fn paths_are_seen_from_their_base() {
+        let path = |path: &str, base: &str| in_guest(path.as_bytes(), base.as_bytes()).into_os_string();
         assert_eq!(path("a/", "/srv"), "/srv/a/");
         assert_eq!(path("/a/.", "/srv"), "/a/.");
         assert_eq!(path("a", ""), "/a");
+        assert_eq!(path("", "/home/node"), "/home/node/");
+        assert_eq!(path(".claude", "relative"), "/relative/.claude");
     }
 }

@@ -107,7 +107,9 @@ impl EntryKind {
 /// Files for the guest; [`CopyPart`]s follow, and the guest answers when it has them all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PutRequest {
-    /// Where to, seen from the bottle's working directory.
+    /// Where a path begins that is not absolute.
+    pub base: Base,
+    /// Where to.
     pub path: ByteBuf,
     /// In a directory that exists already, the root gets this name. Without one, the root's content goes there.
     pub name: Option<ByteBuf>,
@@ -115,6 +117,17 @@ pub struct PutRequest {
     pub must_exist: bool,
     /// Whose they will be.
     pub owner: Owner,
+    /// Files and links that are there already stay as they are.
+    pub keep: bool,
+}
+
+/// Where a path in the guest begins. Only the guest knows its users' homes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Base {
+    /// The bottle's working directory.
+    WorkingDir,
+    /// The home of the bottle's user.
+    Home,
 }
 
 /// Whom a file belongs to that the guest gets.

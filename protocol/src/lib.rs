@@ -77,7 +77,7 @@ mod stream;
 mod tests;
 
 pub use config::{CONFIG_LIMIT_BYTES, ConfigError, GuestConfig, Volume};
-pub use copy::{Copied, CopyPart, Entry, EntryKind, GetRequest, Owner, PutRequest};
+pub use copy::{Base, Copied, CopyPart, Entry, EntryKind, GetRequest, Owner, PutRequest};
 pub use frame::{CONTROL_LIMIT_BYTES, DATA_LIMIT_BYTES, Decoder, HELLO_BYTES, Message, WireError, hello};
 pub use message::{
     BootTimings, ClientFrame, EnvVar, ExecFailure, ExecRequest, ExitStatus, FailureKind, GuestFrame, Info,

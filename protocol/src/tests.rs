@@ -23,10 +23,12 @@ fn client_frames() -> Vec<ClientFrame> {
         ClientFrame::OutputCredit(u32::MAX),
         ClientFrame::Detach,
         ClientFrame::Request(Request::Put(PutRequest {
+            base: Base::Home,
             path: b"/srv/".to_vec().into(),
             name: Some(b"\xff".to_vec().into()),
             must_exist: false,
             owner: Owner::User(b"node".to_vec().into()),
+            keep: true,
         })),
         ClientFrame::Request(Request::Get(GetRequest { path: b"x".to_vec().into(), follow: true })),
         ClientFrame::Part(CopyPart::Entry(entry(EntryKind::Symlink { target: b"../a".to_vec().into() }))),

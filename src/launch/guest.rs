@@ -52,7 +52,7 @@ pub(super) fn run(
     let booted = starting.wait();
     let vm = booted.map_err(|error| stopped(error.into()))?;
     timings.note_boot(vm.boot());
-    let provisioned = provision::run(&vm, &provisions, timings)
+    let provisioned = provision::run(&vm, &provisions, &life.plan().provide, life.is_resumed(), timings)
         .and_then(|()| worktree::put(&vm, life, &config.user, timings));
 
     let mut command = timings.begin_command();

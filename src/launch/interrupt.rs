@@ -179,10 +179,14 @@ impl Interrupt {
         }
     }
 
-    /// From now on, signals go there. A boot that was interrupted before it began ends at once.
+    /// From now on, signals go there. Teardown is given patience of its own: what ended the process does not count. A boot that was interrupted before it began ends at once.
     pub(super) fn aim(&self, target: Target) {
         let interrupted = {
             let mut state = self.lock();
+            let ends = !matches!(state.target, Target::Launch);
+            if ends && matches!(target, Target::Launch | Target::Shutdown(_)) {
+                state.count = 0;
+            }
             state.target = target.clone();
             state.signal.is_some()
         };

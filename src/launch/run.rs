@@ -6,7 +6,7 @@ use std::path::Path;
 use super::guest::{self, Surroundings};
 use super::life::Life;
 use super::output::Output;
-use super::{Interrupt, LaunchError, Timings, bundled};
+use super::{Interrupt, LaunchError, Timings, bundled, provision};
 use crate::image::{Image, ImageError, ImageKey, Progress, Store};
 use crate::plan::Plan;
 use crate::state::{self, Base};
@@ -51,6 +51,7 @@ pub fn launch(plan: &Plan, output: Output, observer: Observer<'_>) -> Result<Exi
     // Before anything takes time.
     output.fit(plan.process.clone()).check_terminal()?;
     guest::volumes(&plan.machine)?;
+    provision::check_skills(&plan.provide)?;
     let store = Store::open(&state::cache_root()?)?;
     let life = Life::begin(plan, observer.interrupt)?;
     carry_out(life, output, observer, |on_event, interrupt| {
@@ -70,9 +71,10 @@ pub fn resume(slug: &str, output: Output, observer: Observer<'_>) -> Result<Exit
     let store = Store::open(&state::cache_root()?)?;
     let life = Life::begin_again(slug, observer.interrupt)?;
     let process = output.fit(life.plan().process.clone());
-    let base = life.base().cloned();
+    let (base, provide) = (life.base().cloned(), life.plan().provide.clone());
     carry_out(life, output, observer, |_, _| {
         process.check_terminal()?;
+        provision::check_skills(&provide)?;
         same_image(&store, slug, base.as_ref())
     })
 }

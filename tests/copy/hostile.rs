@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bottle::vm::agent::{Copied, CopyError};
 use bottle_protocol::{
-    ClientFrame, CopyPart, Entry, EntryKind, GuestFrame, Message, Owner, PutRequest, Request, hello,
+    Base, ClientFrame, CopyPart, Entry, EntryKind, GuestFrame, Message, Owner, PutRequest, Request, hello,
 };
 
 use crate::support::{LIMIT, Server, entry, frames, hostile, leftovers, names, options};
@@ -101,10 +101,12 @@ fn a_client_that_sends_nonsense_is_let_go() {
     let server = Server::start();
     let put = || {
         ClientFrame::Request(Request::Put(PutRequest {
+            base: Base::WorkingDir,
             path: b"x".to_vec().into(),
             name: None,
             must_exist: false,
             owner: Owner::Default,
+            keep: false,
         }))
     };
     let root = || ClientFrame::Part(CopyPart::Entry(entry("", EntryKind::Directory)));

@@ -78,6 +78,19 @@ fn sigterm_ends_a_bottle_with_its_bundle() {
 
 #[test]
 #[ignore = "needs KVM: run cargo xtask test"]
+fn a_teardown_that_is_interrupted_twice_goes_on() {
+    let mut bottle = Bottle::run_behind_proxy(&[], &["sh", "-c", "echo started; exec sleep 300"]).start();
+    bottle.until_stdout("started\n");
+    // One for the process, then two for the teardown: the bundle takes docker a second and more.
+    bottle.signal_group(Signal::INT);
+    bottle.until("the end of the VM", |_| vmm_processes().is_empty());
+    bottle.signal_group(Signal::INT);
+    bottle.signal(Signal::TERM);
+    bottle.end().expect(BY_INT);
+}
+
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
 fn gc_removes_what_a_killed_bottle_left() {
     let mut bottle =
         Bottle::run_behind_proxy(&["--name", "killed"], &["sh", "-c", "echo started; exec sleep 300"])

@@ -32,6 +32,7 @@ mod names;
 mod network;
 mod oci_layout;
 mod probe;
+mod provision;
 #[path = "../random/mod.rs"]
 mod random;
 mod second_wall;

@@ -6,6 +6,7 @@
 mod mcp;
 mod outside;
 mod pipelock;
+mod provision;
 mod run;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use rustix::process::Signal;
 use crate::docker;
 use crate::harness::{self, Bottle, archive, until};
 use crate::home::Home;
+use crate::provision::carry_out;
 use outside::{API, Outside, PLAIN, REAL};
 use run::Guest;
 
@@ -188,7 +190,7 @@ fn a_bottle_that_is_resumed_has_a_new_bundle_and_trusts_its_ca_alone() {
     let look =
         "grep -c 'BEGIN CERT' $SSL_CERT_FILE; sha256sum <$SSL_CERT_FILE; stat -c '%U %a' $SSL_CERT_FILE";
     let plan = Plan { name: Some("kept".to_owned()), ..run::plan(&outside, "debian", &["-c", look]) };
-    let (bottle, _file) = run::carry_out(&plan);
+    let (bottle, _file) = carry_out(&plan);
     let first = bottle.env("BOTTLE_STATE_DIR", home.path()).run();
     let second = home.bottle(&["resume", "kept"]).run();
     let ended = [&first, &second].map(|ended| {

@@ -50,18 +50,26 @@ pub struct Rules {
     mode_mask: u32,
     /// After a power cut, a file is to be there as a whole or not at all.
     ordered: bool,
+    /// Files and links that are there already stay as they are.
+    keep: bool,
 }
 
 impl Rules {
     /// For files that come out of a guest. No pipes and devices, and no program that gives its rights to who runs it:
     /// where `bottle` is root, these would be ways out of the guest.
     pub fn host() -> Self {
-        Self { owners: Owners::Own, special: false, mode_mask: 0o777, ordered: false }
+        Self { owners: Owners::Own, special: false, mode_mask: 0o777, ordered: false, keep: false }
     }
 
     /// For files that go into one, whose VMM may be killed at any time.
     pub fn guest(owners: Owners) -> Self {
-        Self { owners, special: true, mode_mask: 0o7777, ordered: true }
+        Self { owners, special: true, mode_mask: 0o7777, ordered: true, keep: false }
+    }
+
+    /// The same, with `keep` for files and links that are there already: they stay as they are.
+    #[must_use]
+    pub fn keeping(self, keep: bool) -> Self {
+        Self { keep, ..self }
     }
 }
 
@@ -93,6 +101,8 @@ struct Incoming {
     entry: Entry,
     name: Vec<u8>,
     left: u64,
+    /// Its place is taken, by what is to stay: it only comes to its end.
+    unwanted: bool,
 }
 
 impl Apply {
@@ -238,21 +248,23 @@ impl Apply {
             }
             return Ok(());
         }
-        match statat(&*directory, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+        let unwanted = match statat(&*directory, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 return Err(TransferError::in_the_way(&shown, "a directory", comes));
             }
-            Ok(_) | Err(Errno::NOENT) => {}
+            Ok(_) => self.rules.keep,
+            Err(Errno::NOENT) => false,
             Err(error) => return Err(TransferError::io("look at", &shown)(error)),
-        }
+        };
         let failed = || TransferError::io("make", &shown);
         let special = match &entry.kind {
             EntryKind::File { size } => {
                 let pending = Pending::create(directory).map_err(failed())?;
                 let left = *size;
-                self.incoming = Some(Incoming { pending, entry, name, left });
+                self.incoming = Some(Incoming { pending, entry, name, left, unwanted });
                 return if left == 0 { self.publish() } else { Ok(()) };
             }
+            _ if unwanted => return Ok(()),
             EntryKind::HardLink { target } => {
                 return self.hard_link(&directory, &name, target, &shown);
             }
@@ -349,7 +361,12 @@ impl Apply {
 
     /// The file that is under way is complete.
     fn publish(&mut self) -> Result<(), TransferError> {
-        let Some(Incoming { pending, entry, name, .. }) = self.incoming.take() else { return Ok(()) };
+        let Some(Incoming { pending, entry, name, unwanted, .. }) = self.incoming.take() else {
+            return Ok(());
+        };
+        if unwanted {
+            return Ok(());
+        }
         let file = &pending.file;
         let set = || {
             if let Some((uid, gid)) = self.owner(&entry) {

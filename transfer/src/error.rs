@@ -58,6 +58,12 @@ pub enum TransferError {
         /// What became of it.
         how: &'static str,
     },
+    /// A directory that was asked for by its real path, and is none there.
+    #[error("`{path}` is no directory, or a link leads to it")]
+    NotReal {
+        /// The path.
+        path: String,
+    },
     /// What comes makes no sense in this order.
     #[error("the copy makes no sense: {0}")]
     OutOfOrder(&'static str),

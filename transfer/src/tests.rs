@@ -417,3 +417,55 @@ fn parents_that_a_tar_file_leaves_out_are_made() {
     assert_eq!(y.mode() & 0o777, 0o755);
     assert!(outside.path().join("in/x/y/z").exists());
 }
+
+#[test]
+fn what_is_kept_stays_and_what_is_missing_comes() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("there"), "old").unwrap();
+    symlink("nowhere", dir.path().join("link")).unwrap();
+    let put = |keep| {
+        let rules = Rules::guest(Owners::Own).keeping(keep);
+        let mut apply = Apply::new(to(dir.path(), None), rules);
+        apply.entry(directory("")).unwrap();
+        for name in ["there", "link", "missing"] {
+            apply.entry(file(name, 3)).unwrap();
+            apply.content(b"new").unwrap();
+        }
+        apply.entry(file("empty", 0)).unwrap();
+        apply.entry(link("there", "elsewhere")).unwrap();
+        apply.finish().unwrap();
+        fs::read_to_string(dir.path().join("missing")).unwrap()
+    };
+    assert_eq!(put(true), "new");
+    assert_eq!(fs::read_to_string(dir.path().join("there")).unwrap(), "old");
+    assert_eq!(fs::read_link(dir.path().join("link")).unwrap(), Path::new("nowhere"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    put(false);
+    assert_eq!(fs::read_link(dir.path().join("there")).unwrap(), Path::new("elsewhere"));
+    assert_eq!(fs::read_to_string(dir.path().join("link")).unwrap(), "new");
+}
+
+#[test]
+fn a_real_path_leads_through_no_link_and_to_a_directory() {
+    let dir = TempDir::new().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    fs::write(root.join("a/b/file"), "").unwrap();
+    // To be passed, and not to be listed.
+    fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o711)).unwrap();
+    symlink("a", root.join("link")).unwrap();
+    symlink("b", root.join("a/link")).unwrap();
+    let mut walk = Walk::open_real(&root.join("a/b")).unwrap();
+    assert!(walk.is_directory());
+    assert_eq!(walk.next().unwrap().unwrap().kind, EntryKind::Directory);
+    assert_eq!(&walk.next().unwrap().unwrap().path[..], b"file");
+    for path in ["link/b", "a/link", "a/b/file"] {
+        let error = Walk::open_real(&root.join(path)).unwrap_err();
+        assert!(matches!(error, TransferError::NotReal { .. }), "{path}: {error}");
+    }
+    let missing = Walk::open_real(&root.join("a/c")).unwrap_err().to_string();
+    assert!(missing.contains("/a/c`") && missing.contains("No such file"), "{missing}");
+    for path in ["a/b", "/a/../b"] {
+        assert!(matches!(Walk::open_real(Path::new(path)), Err(TransferError::BadPath { .. })), "{path}");
+    }
+}

@@ -78,16 +78,46 @@ impl Walk {
         let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
         let stat = statat(CWD, source, flags).map_err(TransferError::io("read", bytes))?;
         let (stat, what) = open_as(CWD, source.as_os_str().as_bytes(), &stat, follow, bytes)?;
-        let device = device_of(&stat);
-        Ok(Self {
-            source: bytes.to_vec(),
+        Ok(Self::new(bytes, stat, what))
+    }
+
+    fn new(source: &[u8], stat: Stat, what: Opened) -> Self {
+        Self {
+            source: source.to_vec(),
+            device: device_of(&stat),
             root: Some(Root { stat, what }),
             tree: None,
             levels: Vec::new(),
             names: HashMap::new(),
-            device,
             content: None,
-        })
+        }
+    }
+
+    /// Opens a directory by its real path. A link that has come to be in that path since it was resolved is not followed.
+    ///
+    /// # Errors
+    /// When it is no directory, may not be read, or is not reached without a link.
+    pub fn open_real(source: &Path) -> Result<Self, TransferError> {
+        let bytes = source.as_os_str().as_bytes();
+        let bad = |why| TransferError::bad_path(bytes, why);
+        path::check(bytes.strip_prefix(b"/").ok_or_else(|| bad("its path is not absolute"))?)?;
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = |at: &OwnedFd, name: &[u8], access| {
+            openat(at, name, flags | access, Mode::empty()).map_err(|error| match error {
+                Errno::NOTDIR | Errno::LOOP | Errno::MLINK => {
+                    TransferError::NotReal { path: crate::printable(bytes) }
+                }
+                error => TransferError::io("read", bytes)(error),
+            })
+        };
+        let root = openat(CWD, "/", flags | sys::PASSING, Mode::empty());
+        let mut directory = root.map_err(TransferError::io("read", bytes))?;
+        for name in bytes.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            directory = open(&directory, name, sys::PASSING)?;
+        }
+        let directory = open(&directory, b".", OFlags::RDONLY)?;
+        let stat = fstat(&directory).map_err(TransferError::io("read", bytes))?;
+        Ok(Self::new(bytes, stat, Opened::Directory(directory)))
     }
 
     /// Is the source a directory? Only before the first entry was taken.

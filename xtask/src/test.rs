@@ -21,6 +21,10 @@ const LIMIT_SECONDS: &str = "3600";
 const ROUNDS: &str = "3";
 const LONG_ROUNDS: &str = "30";
 
+/// Of launches in a row, behind a bundle, whose guest is looked at.
+const LAUNCHES: &str = "1";
+const LONG_LAUNCHES: &str = "20";
+
 /// A `bottle` with something left out, for a test that wants to see what then happens.
 struct Variant {
     /// The feature that leaves it out.
@@ -120,7 +124,7 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     }
     let build = ["test", "--release", "--workspace", "--no-run", "--message-format=json"];
     let messages = command::text(cargo().args(build))?;
-    let rounds = if long { LONG_ROUNDS } else { ROUNDS };
+    let rounds = if long { (LONG_ROUNDS, LONG_LAUNCHES) } else { (ROUNDS, LAUNCHES) };
     let built = |name, kind| {
         executable(&messages, name, kind)
             .ok_or_else(|| Error::other(format!("cargo built no tests of {name} ({kind})")))
@@ -148,7 +152,7 @@ fn run_ignored(
     target: &Target,
     program: &Path,
     images: &[Image],
-    rounds: &str,
+    (rounds, launches): (&str, &str),
     filters: &[String],
 ) -> Result<u8> {
     println!("\n     Running the ignored tests of {}", target.name);
@@ -183,7 +187,7 @@ fn run_ignored(
         }
     }
     kvm.arg("--").arg("env").args(sidecars).arg(assignment("BOTTLE_BIN", &release.join("bottle")));
-    kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}"));
+    kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}")).arg(format!("BOTTLE_TEST_LAUNCHES={launches}"));
     kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
     for variant in &VARIANTS {
         kvm.arg(assignment(variant.variable, &release.join(variant.program)));

@@ -143,6 +143,7 @@ impl Started {
             provisions: Provisions {
                 ca: Some((sidecars.first_hop_name(), sidecars.ca().to_owned())),
                 instead_of: git_gate.into_iter().flat_map(instead_of).collect(),
+                supervise: supervise.is_some(),
             },
         }
     }

@@ -1,4 +1,5 @@
-//! git in the guest goes to git-gate wherever it would go to an upstream that git-gate stands for.
+//! git in the guest goes to git-gate wherever it would go to an upstream that git-gate stands for, and commits as who the operator
+//! says.
 //!
 //! The rewriting of URLs (`url.*.insteadOf`) is in a file of its own, which the configuration of the bottle's user includes: that file
 //! is written anew at each start, since the gate has another port then, and the user's own is touched once. It also names a program
@@ -6,6 +7,7 @@
 
 use super::ProvisionError;
 use super::hands::{As, Hands};
+use crate::plan::GitUser;
 
 const STEP: &str = "git";
 const CONFIG: &str = "/etc/bottle/gitconfig";
@@ -21,16 +23,40 @@ pub(in crate::launch) struct InsteadOf {
     pub(in crate::launch) gate: String,
 }
 
-/// Sends git to the gate. An image without git needs nothing.
-pub(super) fn send_to_gate(hands: &Hands<'_>, upstreams: &[InsteadOf]) -> Result<(), ProvisionError> {
+/// Sends git to the gate, and tells it who commits. An image without git needs nothing.
+pub(super) fn set_up(
+    hands: &Hands<'_>,
+    upstreams: &[InsteadOf],
+    user: Option<&GitUser>,
+) -> Result<(), ProvisionError> {
+    let has_git = send_to_gate(hands, upstreams)? && introduce(hands, user)?;
+    if !has_git {
+        let gate = if upstreams.is_empty() { "" } else { " of git-gate but by GIT_GATE_URL, or" };
+        log::warn!("the image has no git: nothing in the guest is told{gate} who commits");
+    }
+    Ok(())
+}
+
+/// `false` if there is no git.
+fn send_to_gate(hands: &Hands<'_>, upstreams: &[InsteadOf]) -> Result<bool, ProvisionError> {
+    if upstreams.is_empty() {
+        return Ok(true);
+    }
     hands.write(STEP, PROXY, 0o755, crate::vm::INIT)?;
     hands.write(STEP, CONFIG, 0o644, config(upstreams).as_bytes())?;
     let pattern = format!("^{CONFIG}$");
-    let arguments = ["config", "--global", "--replace-all", "include.path", CONFIG, &pattern];
-    if !hands.run(STEP, As::Agent, "git", &arguments)? {
-        log::warn!("the image has no git: nothing in the guest is told of git-gate but by GIT_GATE_URL");
-    }
-    Ok(())
+    configure(hands, &["--replace-all", "include.path", CONFIG, &pattern])
+}
+
+/// `false` if there is no git.
+fn introduce(hands: &Hands<'_>, user: Option<&GitUser>) -> Result<bool, ProvisionError> {
+    let Some(GitUser { name, email }) = user else { return Ok(true) };
+    Ok(configure(hands, &["--replace-all", "user.name", name])?
+        && configure(hands, &["--replace-all", "user.email", email])?)
+}
+
+fn configure(hands: &Hands<'_>, words: &[&str]) -> Result<bool, ProvisionError> {
+    hands.run(STEP, As::Agent, "git", &[&["config", "--global"], words].concat())
 }
 
 /// The file, as git-config(1) has it.

@@ -2,12 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Instant;
 
 use bottle_transfer::printable;
 
-use super::ProvisionError;
+use super::{ProvisionError, STEP_LIMIT};
 use crate::vm::agent::{
-    Agent, AgentError, CopyError, CopyOptions, ExecEvent, ExecRequest, ExitStatus, FailureKind,
+    Agent, AgentError, CopyError, CopyOptions, ExecEvent, ExecRequest, ExitStatus, FailureKind, Gift, Within,
 };
 
 /// A file that is read has no more bytes: a bundle of CAs has some 200 KiB.
@@ -28,8 +29,19 @@ pub(super) struct Hands<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum As {
     Root,
-    /// The bottle's user, in whose home it works.
+    /// The bottle's user.
     Agent,
+}
+
+/// How a program ended.
+pub(super) enum Finished {
+    Done,
+    /// There is none.
+    Missing,
+    /// What it is called, how it ended, and the end of what it printed, fit for a terminal.
+    Failed(String),
+    /// It took too long.
+    Late,
 }
 
 impl<'a> Hands<'a> {
@@ -45,31 +57,60 @@ impl<'a> Hands<'a> {
         mode: u32,
         bytes: &[u8],
     ) -> Result<(), ProvisionError> {
-        let failed = |source| ProvisionError::File { step, action: "write", path, source: Box::new(source) };
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let put = |tar: io::Result<Vec<u8>>, to: &str| {
-            let tar = tar.map_err(CopyError::Output)?;
-            self.agent.put_tar(&*tar, to, CopyOptions::default())
-        };
-        match put(tar(&[], name, mode, bytes), dir) {
+        match self.put(tar(&[], Some((name, mode, bytes))), dir) {
             // There is no such directory: it is made, and those above it that are not there either.
-            Err(CopyError::Guest { .. }) => {
-                let above: Vec<&str> = dir.trim_start_matches('/').split('/').collect();
-                put(tar(&above, name, mode, bytes), "/")
-            }
+            Err(CopyError::Guest { .. }) => self.put(tar(&names(dir), Some((name, mode, bytes))), "/"),
             put => put,
         }
-        .map(drop)
-        .map_err(failed)
+        .map_err(|source| ProvisionError::file(step, "write", path, source))
+    }
+
+    /// Makes a directory of root's, and those above it that are not there either.
+    pub(super) fn make_directory(&self, step: &'static str, path: &str) -> Result<(), ProvisionError> {
+        self.put(tar(&names(path), None), "/")
+            .map_err(|source| ProvisionError::file(step, "write", path, source))
+    }
+
+    fn put(&self, tar: io::Result<Vec<u8>>, to: &str) -> Result<(), CopyError> {
+        let tar = tar.map_err(CopyError::Output)?;
+        self.agent.put_tar(&*tar, to, CopyOptions::default()).map(drop)
+    }
+
+    /// Gives a file to the bottle's user.
+    pub(super) fn give_file(
+        &self,
+        step: &'static str,
+        within: Within,
+        path: &str,
+        mode: u32,
+        content: &[u8],
+        keep: bool,
+    ) -> Result<(), ProvisionError> {
+        self.give(step, Gift::File { mode, content }, within, path, keep)
+    }
+
+    /// Gives something to the bottle's user; with `keep`, files that are there already stay as they are.
+    pub(super) fn give(
+        &self,
+        step: &'static str,
+        gift: Gift<'_>,
+        within: Within,
+        path: &str,
+        keep: bool,
+    ) -> Result<(), ProvisionError> {
+        self.agent.give(gift, within, path, keep).map_err(|source| {
+            let above = match within {
+                Within::Home => "~",
+                Within::Directory(directory) => directory,
+            };
+            ProvisionError::file(step, "write", format!("{above}/{path}"), source)
+        })
     }
 
     /// A file's content, through links as any program sees it; nothing if it can't be read.
-    pub(super) fn read(
-        &self,
-        step: &'static str,
-        path: &'static str,
-    ) -> Result<Option<Vec<u8>>, ProvisionError> {
-        let failed = |source| ProvisionError::File { step, action: "read", path, source: Box::new(source) };
+    pub(super) fn read(&self, step: &'static str, path: &str) -> Result<Option<Vec<u8>>, ProvisionError> {
+        let failed = |source| ProvisionError::file(step, "read", path, source);
         let mut tar = Limited(Vec::new());
         let options = CopyOptions { follow: true, ..CopyOptions::default() };
         match self.agent.get_tar(Path::new(path), &mut tar, options) {
@@ -87,31 +128,63 @@ impl<'a> Hands<'a> {
         program: &'static str,
         arguments: &[&str],
     ) -> Result<bool, ProvisionError> {
-        let mut request = ExecRequest::new([program].iter().chain(arguments).copied()).cwd("/");
+        let words = [&[program], arguments].concat();
+        match self.try_run(step, user, &words)? {
+            Finished::Done => Ok(true),
+            Finished::Missing => Ok(false),
+            Finished::Failed(how) => Err(ProvisionError::Failed { step, program, how }),
+            Finished::Late => Err(ProvisionError::Late { step, limit_s: STEP_LIMIT.as_secs() }),
+        }
+    }
+
+    /// Runs a program, for no longer than a step may take: then it is ended.
+    ///
+    /// # Errors
+    /// When the guest itself is gone, or talks nonsense.
+    pub(super) fn try_run(
+        &self,
+        step: &'static str,
+        user: As,
+        words: &[&str],
+    ) -> Result<Finished, ProvisionError> {
+        let program = words.first().copied().unwrap_or_default();
+        let mut request = ExecRequest::new(words.iter().copied()).cwd("/");
         request.null_stdin = true;
         if user == As::Root {
             request = request.user("0").env("PATH", PATH);
         }
         let (status, said) = match self.finish(&request) {
-            Err(AgentError::Failed(failure)) if failure.kind == FailureKind::NotFound => return Ok(false),
-            finished => {
-                finished.map_err(|source| ProvisionError::Run { step, program, source: Box::new(source) })?
+            Ok(finished) => finished,
+            Err(AgentError::Failed(failure)) if failure.kind == FailureKind::NotFound => {
+                return Ok(Finished::Missing);
+            }
+            Err(AgentError::Failed(failure)) => {
+                let why = printable(failure.message.as_bytes());
+                return Ok(Finished::Failed(format!("{program} can't be run in the guest: {why}")));
+            }
+            Err(AgentError::TimedOut { .. }) => return Ok(Finished::Late),
+            Err(source) => {
+                let program = program.to_owned();
+                return Err(ProvisionError::Run { step, program, source: Box::new(source) });
             }
         };
         let how = match status {
-            ExitStatus::Code(0) => return Ok(true),
+            ExitStatus::Code(0) => return Ok(Finished::Done),
             ExitStatus::Code(code) => format!("exited with code {code}"),
             ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
         };
-        Err(ProvisionError::Failed { step, program, how, said: printable(said.trim_ascii()) })
+        let said = printable(said.trim_ascii());
+        let said = if said.is_empty() { said } else { format!(": {said}") };
+        Ok(Finished::Failed(format!("{program} {how} in the guest{said}")))
     }
 
     /// Its end, and the end of what it printed.
     fn finish(&self, request: &ExecRequest) -> Result<(ExitStatus, Vec<u8>), AgentError> {
+        let deadline = Instant::now() + STEP_LIMIT;
         let mut exec = self.agent.exec(request)?;
         let mut said = Vec::new();
         loop {
-            match exec.next_event()? {
+            match exec.next_event_before(Some(deadline))? {
                 ExecEvent::Stdout(data) | ExecEvent::Stderr(data) => {
                     said.extend(data);
                     said.drain(..said.len().saturating_sub(SAID_MAX_BYTES));
@@ -126,8 +199,13 @@ impl<'a> Hands<'a> {
     }
 }
 
-/// A file below these directories, each in the one before.
-fn tar(above: &[&str], name: &str, mode: u32, bytes: &[u8]) -> io::Result<Vec<u8>> {
+/// A path's names.
+fn names(path: &str) -> Vec<&str> {
+    path.split('/').filter(|name| !name.is_empty()).collect()
+}
+
+/// These directories, each in the one before, and a file in the last one.
+fn tar(directories: &[&str], file: Option<(&str, u32, &[u8])>) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut append = |kind, mode, path: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_ustar();
@@ -140,13 +218,15 @@ fn tar(above: &[&str], name: &str, mode: u32, bytes: &[u8]) -> io::Result<Vec<u8
         tar.append_data(&mut header, path, bytes)
     };
     let mut path = String::new();
-    for dir in above {
+    for dir in directories {
         path.push_str(dir);
         path.push('/');
         append(tar::EntryType::Directory, 0o755, &path, &[])?;
     }
-    path.push_str(name);
-    append(tar::EntryType::Regular, mode, &path, bytes)?;
+    if let Some((name, mode, bytes)) = file {
+        path.push_str(name);
+        append(tar::EntryType::Regular, mode, &path, bytes)?;
+    }
     tar.into_inner()
 }
 
@@ -183,9 +263,9 @@ mod tests {
 
     #[test]
     fn a_file_comes_out_as_it_went_in_and_its_directories_are_there() {
-        let flat = tar(&[], "file", 0o644, b"content").unwrap();
+        let flat = tar(&[], Some(("file", 0o644, b"content"))).unwrap();
         assert_eq!(first_file(&flat).unwrap(), b"content");
-        let deep = tar(&["a", "b"], "file", 0o644, b"content").unwrap();
+        let deep = tar(&names("/a/b"), Some(("file", 0o644, b"content"))).unwrap();
         let mut archive = tar::Archive::new(&*deep);
         let entries = archive.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();

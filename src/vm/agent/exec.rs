@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bottle_protocol::{
     ClientFrame, DATA_LIMIT_BYTES, ExecRequest, ExitStatus, GuestFrame, Message, MessageReader,
@@ -141,7 +141,12 @@ impl Exec {
     /// # Errors
     /// When the guest goes away or breaks the protocol.
     pub fn next_event(&mut self) -> Result<ExecEvent, AgentError> {
-        match self.shared.windows.next(&self.what)? {
+        self.next_event_before(None)
+    }
+
+    /// The same, up to a deadline if there is one: then it is [`AgentError::TimedOut`], and the process goes on.
+    pub(crate) fn next_event_before(&mut self, deadline: Option<Instant>) -> Result<ExecEvent, AgentError> {
+        match self.shared.windows.next(&self.what, deadline)? {
             Item::Exited(status) => Ok(ExecEvent::Exited(status)),
             Item::Detached => Ok(ExecEvent::Detached),
             Item::Output(source, data) => {

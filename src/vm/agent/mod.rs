@@ -27,6 +27,7 @@ pub use client::Agent;
 pub(super) use client::ClockLink;
 pub(crate) use connect::connect;
 pub use copy::{CopyError, CopyOptions, CopyStop};
+pub(crate) use copy::{Gift, Within};
 pub use error::AgentError;
 pub use exec::{Exec, ExecControl, ExecEvent, ExecOutput, ExecStdin};
 pub use ready::accept_ready;

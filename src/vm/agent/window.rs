@@ -92,8 +92,9 @@ impl Windows {
         true
     }
 
-    /// Waits for the next piece of output, or the end. After the end, only the end. `what` is under way, for errors.
-    pub(super) fn next(&self, what: &str) -> Result<Item, AgentError> {
+    /// Waits for the next piece of output, or the end, up to a deadline if there is one. After the end, only the end. `what` is
+    /// under way, for errors.
+    pub(super) fn next(&self, what: &str, deadline: Option<Instant>) -> Result<Item, AgentError> {
         let mut state = self.lock();
         loop {
             if let Some((source, data)) = state.output.pop_front() {
@@ -106,7 +107,8 @@ impl Windows {
                 Some(End::Error(error)) => return Err(error.again()),
                 None => {}
             }
-            state = match state.detach_by.map(|until| until.saturating_duration_since(Instant::now())) {
+            let until = deadline.into_iter().chain(state.detach_by).min();
+            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return Err(AgentError::TimedOut { what: what.to_owned() }),
                 Some(left) => {
                     self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0

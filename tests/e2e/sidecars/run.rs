@@ -13,7 +13,8 @@ use tempfile::NamedTempFile;
 
 use super::outside::Outside;
 use crate::docker;
-use crate::harness::{self, Bottle, Ended, Shell, archive, example, until, vmm_processes};
+use crate::harness::{self, Ended, Shell, archive, until, vmm_processes};
+use crate::provision::carry_out;
 
 /// At a time, of a process's memory.
 const PIECE: usize = 1 << 20;
@@ -47,13 +48,6 @@ pub(super) fn plan(outside: &Outside, image: &str, arguments: &[&str]) -> Plan {
         called: None,
         keep: !arguments.is_empty(),
     }
-}
-
-/// A launcher of this plan, and the plan's file.
-pub(super) fn carry_out(plan: &Plan) -> (Bottle, NamedTempFile) {
-    let file = NamedTempFile::new().unwrap();
-    serde_json::to_writer(&file, plan).unwrap();
-    (Bottle::wrapped(&[], &example("carry_out"), &[&file.path().display().to_string()]), file)
 }
 
 impl Guest {

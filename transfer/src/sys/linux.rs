@@ -10,6 +10,9 @@ use rustix::io::Errno;
 
 use super::Special;
 
+/// How a directory is opened on the way to what is in it: the right to list it is not needed.
+pub(crate) const PASSING: OFlags = OFlags::PATH;
+
 /// A file in that directory that has no name yet, and is gone if it gets none; `None` where the file system can't.
 pub(crate) fn create_unnamed(directory: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;

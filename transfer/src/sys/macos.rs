@@ -3,7 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::OFlags;
+
 use super::Special;
+
+/// How a directory is opened on the way to what is in it.
+pub(crate) const PASSING: OFlags = OFlags::RDONLY;
 
 /// A file without a name can't be had.
 pub(crate) fn create_unnamed(_directory: &OwnedFd) -> io::Result<Option<OwnedFd>> {

@@ -6,9 +6,13 @@ mod linux;
 mod macos;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{begin_writing, create_unnamed, is_of_the_kernel, link_unnamed, make_special};
+pub(crate) use linux::{
+    PASSING, begin_writing, create_unnamed, is_of_the_kernel, link_unnamed, make_special,
+};
 #[cfg(target_os = "macos")]
-pub(crate) use macos::{begin_writing, create_unnamed, is_of_the_kernel, link_unnamed, make_special};
+pub(crate) use macos::{
+    PASSING, begin_writing, create_unnamed, is_of_the_kernel, link_unnamed, make_special,
+};
 
 /// A file that is neither file, directory nor link.
 #[derive(Debug, Clone, Copy)]

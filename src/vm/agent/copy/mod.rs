@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - [`put`] and [`get`] are the two directions, [`tar_in`] and [`tar_out`] the same for tar streams.
+//! - [`give`] is what the bottle's user finds in their home.
 //! - [`channel`] is the connection, with its credit both ways and a deadline for a guest that says nothing more.
 //! - [`options`] is what a caller can ask for.
 //!
@@ -15,12 +16,14 @@
 mod channel;
 mod error;
 mod get;
+mod give;
 mod options;
 mod put;
 mod tar_in;
 mod tar_out;
 
 pub use error::CopyError;
+pub(crate) use give::{Gift, Within};
 pub use options::{CopyOptions, CopyStop};
 
 use std::os::unix::ffi::OsStrExt;

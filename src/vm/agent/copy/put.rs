@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bottle_protocol::{Copied, CopyPart, DATA_LIMIT_BYTES, EntryKind, Owner, PutRequest, Request};
+use bottle_protocol::{Base, Copied, CopyPart, DATA_LIMIT_BYTES, EntryKind, Owner, PutRequest, Request};
 use bottle_transfer::Walk;
 
 use super::channel::Channel;
@@ -31,15 +31,17 @@ impl Agent {
         let from = from.as_ref();
         let mut walk = Walk::open(from, options.follow || means_directory(from))?;
         let request = PutRequest {
+            base: Base::WorkingDir,
             path: to.as_ref().as_os_str().as_bytes().to_vec().into(),
             name: name_of(from).map(Into::into),
             must_exist: false,
             owner: owner(&options, Owner::Default),
+            keep: false,
         };
         let stop = options.stop.clone();
         let mut channel = self.put_channel(request, &options)?;
-        let sent = send_tree(&mut channel, &mut walk, &mut options);
-        sent.map_err(|error| stop.explain(error))
+        let sent = send_tree(&mut channel, &mut walk, b"", &mut options);
+        sent.and_then(|()| Ok(channel.finish()?)).map_err(|error| stop.explain(error))
     }
 
     /// Unpacks a tar stream into a directory of the guest, which must exist. Owners are those whose numbers the stream has,
@@ -54,10 +56,12 @@ impl Agent {
         mut options: CopyOptions<'_>,
     ) -> Result<Copied, CopyError> {
         let request = PutRequest {
+            base: Base::WorkingDir,
             path: to.as_ref().as_os_str().as_bytes().to_vec().into(),
             name: None,
             must_exist: true,
             owner: owner(&options, Owner::AsSent),
+            keep: false,
         };
         let stop = options.stop.clone();
         let mut channel = self.put_channel(request, &options)?;
@@ -65,7 +69,11 @@ impl Agent {
         sent.map_err(|error| stop.explain(error))
     }
 
-    fn put_channel(&self, request: PutRequest, options: &CopyOptions<'_>) -> Result<Channel, CopyError> {
+    pub(super) fn put_channel(
+        &self,
+        request: PutRequest,
+        options: &CopyOptions<'_>,
+    ) -> Result<Channel, CopyError> {
         let stream = self.send(&Request::Put(request))?;
         options.stop.watch(stream.try_clone().map_err(crate::vm::agent::AgentError::from)?)?;
         Ok(Channel::new(stream, WHAT)?)
@@ -76,14 +84,20 @@ fn owner(options: &CopyOptions<'_>, default: Owner) -> Owner {
     options.owner.as_ref().map_or(default, |user| Owner::User(user.clone().into_bytes().into()))
 }
 
-fn send_tree(
+/// Sends a tree, as something below the root of the copy if `above` is not empty.
+pub(super) fn send_tree(
     channel: &mut Channel,
     walk: &mut Walk,
+    above: &[u8],
     options: &mut CopyOptions<'_>,
-) -> Result<Copied, CopyError> {
+) -> Result<(), CopyError> {
     let mut so_far = Copied::default();
     let mut buffer = vec![0; DATA_LIMIT_BYTES];
-    while let Some(entry) = walk.next()? {
+    while let Some(mut entry) = walk.next()? {
+        entry.path = below(above, &entry.path).into();
+        if let EntryKind::HardLink { target } = &mut entry.kind {
+            *target = below(above, target).into();
+        }
         if entry.kind == EntryKind::Socket {
             so_far.sockets += 1;
         }
@@ -99,5 +113,10 @@ fn send_tree(
             options.report(so_far);
         }
     }
-    Ok(channel.finish()?)
+    Ok(())
+}
+
+fn below(above: &[u8], path: &[u8]) -> Vec<u8> {
+    let parts = [above, path].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(&b'/')
 }
