@@ -5,7 +5,7 @@
 //! and without anchors: they are of no use here, and a way to make a short text endless.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
@@ -35,6 +35,8 @@ pub struct Agent {
     pub program: Program,
     /// Instead of the image's user.
     pub user: Option<String>,
+    /// Directories of this machine that its program finds among its skills; real paths, as far as they are there.
+    pub skills: Vec<PathBuf>,
     /// What the agent is told before anything else; empty if nothing.
     pub prompt: String,
     /// Where the file says which bottle.
@@ -131,6 +133,12 @@ impl Agent {
         if prompt.contains('\0') {
             return Err(FileError::wrong(at, "the prompt has a NUL character in it", "leave it out"));
         }
+        let skills: Vec<Placed> = table.skills.unwrap_or_default().into_iter().map(&place).collect();
+        if let (Some(first), false) = (skills.first(), matches!(program, Program::Provider(_))) {
+            let what = "only an agent with a `provider` takes skills";
+            return Err(FileError::wrong(first.at.clone(), what, "share the directory with `volumes`"));
+        }
+        let skills = skills_of(skills, &file.path)?;
         let image = table.image.map(|image| image_of(&place(image), &file.path)).transpose()?;
         let bottle = place(table.bottle);
         let description = table.description.unwrap_or_default();
@@ -140,10 +148,31 @@ impl Agent {
             image,
             program,
             user: table.user,
+            skills,
             prompt,
             bottle_at: bottle.at,
         })
     }
+}
+
+/// The directories. What is missing is a matter of the agent that runs; a name is one skill's.
+fn skills_of(skills: Vec<Placed>, file: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for skill in skills {
+        let path = beside(file, &skill.text);
+        // By its real path, which is what is shown, trusted and opened.
+        let path = path.canonicalize().unwrap_or(path);
+        let Some(name) = path.file_name() else {
+            let what = format!("{:?} has no name that a skill can have", skill.text);
+            return Err(FileError::wrong(skill.at, what, "name the skill's own directory"));
+        };
+        if paths.iter().any(|other| other.file_name() == Some(name)) {
+            let what = format!("there are two skills of the name {:?}", name.to_string_lossy());
+            return Err(FileError::wrong(skill.at, what, "leave one of them out, or rename it"));
+        }
+        paths.push(path);
+    }
+    Ok(paths)
 }
 
 /// Front matter, with the line that begins it, and body.

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::error::FileError;
-use super::keys::{BottleTable, GitTable, PushTable, Role, RouteTable};
+use super::keys::{BottleTable, GitTable, GitUserTable, PushTable, Role, RouteTable};
 use super::source::SourceFile;
 use crate::bundle::{
     BundleManifest, BundlePlan, GitUpstream, HostPattern, Route, SecretPattern, TokenSource,
 };
+use crate::plan::GitUser;
 use crate::vm::{DiskSize, Volume};
 
 /// See the module.
@@ -23,6 +24,7 @@ pub(crate) struct Bottle {
     pub(crate) pass_through: Option<Vec<HostPattern>>,
     pub(crate) routes: Option<Vec<RoleRoute>>,
     pub(crate) git: Option<Vec<GitUpstream>>,
+    pub(crate) git_user: Option<GitUser>,
     pub(crate) supervise: Option<bool>,
     pub(crate) secrets: Vec<SecretPattern>,
     pub(crate) extra_hosts: BTreeMap<String, IpAddr>,
@@ -53,6 +55,7 @@ impl Bottle {
         };
         bottle.routes = each(table.routes, |route| reader.route(route))?;
         bottle.git = each(table.git, |(name, upstream)| reader.git(name, upstream))?;
+        bottle.git_user = table.git_user.map(|user| reader.git_user(user)).transpose()?;
         bottle.secrets = each(table.secrets, |secret| reader.secret(secret))?.unwrap_or_default();
         bottle.extra_hosts = each(table.extra_hosts, |host| reader.extra_host(host))?
             .unwrap_or_default()
@@ -77,6 +80,7 @@ impl Bottle {
             pass_through: self.pass_through.or(below.pass_through),
             routes: self.routes.or(below.routes),
             git: self.git.or(below.git),
+            git_user: self.git_user.or(below.git_user),
             supervise: self.supervise.or(below.supervise),
             secrets: secrets.chain(self.secrets.clone()).collect(),
             extra_hosts: below.extra_hosts.into_iter().chain(self.extra_hosts).collect(),
@@ -180,6 +184,20 @@ impl Reader<'_> {
         let part = BundleManifest { git: vec![upstream.clone()], ..BundleManifest::default() };
         self.check(&part, at, "docs/MANIFEST.md has an example of an upstream")?;
         Ok(upstream)
+    }
+
+    fn git_user(&self, user: Spanned<GitUserTable>) -> Result<GitUser, FileError> {
+        let at = user.span();
+        let GitUserTable { name, email } = user.into_inner();
+        for (key, text) in [("name", &name), ("email", &email)] {
+            // git leaves these out of a commit, and refuses what is then empty.
+            if text.trim().is_empty() || text.contains(|c: char| c.is_control() || matches!(c, '<' | '>')) {
+                let what = format!("the {key} {text:?} can't stand in a commit");
+                let hint = "`git_user = { name = \"An Agent\", email = \"agent@example.com\" }` is one";
+                return Err(self.wrong(at, what, hint));
+            }
+        }
+        Ok(GitUser { name, email })
     }
 
     fn secret(&self, secret: Spanned<SecretPattern>) -> Result<SecretPattern, FileError> {

@@ -41,6 +41,9 @@ pub(super) struct BottleTable {
     /// Git repositories, by the name that they have in the bottle.
     #[schemars(with = "Option<BTreeMap<String, GitTable>>")]
     pub(super) git: Option<BTreeMap<String, Spanned<GitTable>>>,
+    /// Who commits, for git in the bottle: `{ name = "…", email = "…" }`.
+    #[schemars(with = "Option<GitUserTable>")]
+    pub(super) git_user: Option<Spanned<GitUserTable>>,
     /// The agent may ask for more than this; `bottle approve` answers.
     pub(super) supervise: Option<bool>,
     /// Secrets to look for in what leaves the bottle, beside those that pipelock knows.
@@ -113,6 +116,16 @@ pub(super) struct GitTable {
     pub(super) push: Vec<PushTable>,
 }
 
+/// Who commits.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GitUserTable {
+    /// git's `user.name`.
+    pub(super) name: String,
+    /// git's `user.email`.
+    pub(super) email: String,
+}
+
 /// Branches or tags that may be pushed to, by a pattern of their names: `agent/*`, or `wip/**` for all below.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -144,6 +157,8 @@ pub(super) struct AgentTable<Text> {
     pub(super) provider: Option<Provider>,
     /// Any other program, and arguments. Without this and `provider`, it is the image's own.
     pub(super) command: Option<Vec<String>>,
+    /// Directories of this machine, each with a `SKILL.md`, that the provider's program finds among its skills under their own names.
+    pub(super) skills: Option<Vec<Text>>,
     /// The user in the guest, instead of the image's.
     pub(super) user: Option<String>,
 }

@@ -32,7 +32,7 @@ const MOST_NAME_BYTES: usize = 40;
 pub struct Layer {
     /// The `bottle.toml`, by its real path.
     pub path: PathBuf,
-    /// SHA-256, in hexadecimal, of that file and of those of its agents with their names.
+    /// SHA-256, in hexadecimal, of that file, of those of its agents with their names, and of where their skills lie.
     pub digest: String,
     /// The agents that have a file of their own beside it.
     pub agent_files: Vec<String>,
@@ -77,6 +77,10 @@ impl Layer {
             layer.agents.insert(name.into_inner(), agent);
         }
         layer.read_agents(&mut hash)?;
+        // Where they lie, so that no link leads elsewhere once the file is trusted.
+        for skill in layer.agents.values().flat_map(|agent| &agent.skills) {
+            add(&mut hash, "skill", &skill.to_string_lossy());
+        }
         layer.digest = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Some(layer))
     }

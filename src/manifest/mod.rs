@@ -36,7 +36,7 @@ pub use layer::{FILE, Layer};
 pub use schema::schema;
 pub use source::Position;
 pub use source::quoted;
-pub(crate) use tighten::{scheme_words, token_words, volume_words};
+pub(crate) use tighten::{git_user_words, scheme_words, token_words, volume_words};
 pub(crate) use words::hint_for;
 
 /// What all files say together.

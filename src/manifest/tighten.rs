@@ -9,6 +9,7 @@ use super::bottle::{Bottle, RoleRoute};
 use super::layer::Layer;
 use super::source::quoted;
 use crate::bundle::{AuthScheme, GitUpstream, HostPattern, TokenSource};
+use crate::plan::GitUser;
 use crate::vm::Volume;
 use crate::vm::config::{DEFAULT_CPUS, DEFAULT_MEMORY_MIB};
 
@@ -27,6 +28,15 @@ pub(crate) fn asks(project: &Layer, user: Option<&Layer>) -> Vec<String> {
     for (name, agent) in &project.agents {
         if user.and_then(|user| user.agents.get(name)).is_none_or(|allowed| !same(agent, allowed)) {
             asks.push(format!("agent {name}: {}", words(agent)));
+            let skills = agent.skills.iter().map(|skill| {
+                let whose = if project.path.parent().is_some_and(|dir| skill.starts_with(dir)) {
+                    "the project's"
+                } else {
+                    "your"
+                };
+                format!("agent {name}: {whose} directory {} as a skill", quoted(&skill.to_string_lossy()))
+            });
+            asks.extend(skills);
         }
     }
     asks
@@ -69,6 +79,11 @@ fn bottle_asks(bottle: &Bottle, allowed: &Bottle) -> Vec<String> {
             let push = if push.is_empty() { "nothing".to_owned() } else { push.join(", ") };
             asks.push(format!("your key {identity} for {}, to push {push}", quoted(&one.url)));
         }
+    }
+    if let Some(user) = &bottle.git_user
+        && bottle.git_user != allowed.git_user
+    {
+        asks.push(format!("to commit as {}", git_user_words(user)));
     }
     if bottle.supervise == Some(true) && allowed.supervise != Some(true) {
         asks.push("to ask you for more (supervise)".to_owned());
@@ -169,6 +184,11 @@ pub(crate) fn volume_words(volume: &Volume) -> String {
     let [host, guest] = [volume.host(), volume.guest()].map(|path| quoted(&path.to_string_lossy()));
     let how = if volume.read_only() { "to read" } else { "to read and write" };
     format!("{host} as {guest}, {how}")
+}
+
+/// Who commits, for a person to read.
+pub(crate) fn git_user_words(user: &GitUser) -> String {
+    format!("{}, {}", quoted(&user.name), quoted(&user.email))
 }
 
 /// A token for a person to read: where it is from, never what it is.

@@ -2,7 +2,7 @@
 
 use super::{BundleRequest, Plan};
 use crate::bundle::{BundleManifest, GitUpstream, Route};
-use crate::manifest::{quoted, scheme_words, token_words, volume_words};
+use crate::manifest::{git_user_words, quoted, scheme_words, token_words, volume_words};
 
 /// A command of more characters is cut: a prompt may be part of it.
 const SHOWN_CHARS: usize = 80;
@@ -24,6 +24,8 @@ pub fn preflight(plan: &Plan) -> Vec<Line> {
         Some(BundleRequest::Daemons { manifest, .. }) => lines.extend(daemons(manifest)),
     }
     lines.extend(plan.allow.iter().map(|rule| ("reaches", rule.to_string())));
+    lines.extend(plan.provide.git_user.iter().map(|user| ("commits as", git_user_words(user))));
+    lines.extend(plan.provide.skills.iter().map(|skill| ("a skill", quoted(&skill.to_string_lossy()))));
     lines.extend(plan.machine.volumes.iter().map(|volume| ("your files", volume_words(volume))));
     if let Some(top) = &plan.provide.worktree {
         let top = quoted(&top.to_string_lossy());

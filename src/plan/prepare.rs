@@ -79,6 +79,12 @@ pub enum PrepareError {
         /// The agent.
         agent: Option<String>,
     },
+    /// Its program has no place for skills.
+    #[error("agent {agent}: its program does not read skills")]
+    NoSkills {
+        /// The agent.
+        agent: String,
+    },
     /// The bottle as a whole is not right.
     #[error("bottle {bottle}: {source}")]
     Bottle {
@@ -111,6 +117,7 @@ impl PrepareError {
                 Some(format!("give the agent {agent} an `image`, or say --image"))
             }
             Self::NoImage { agent: None } => Some("say --image IMAGE".to_owned()),
+            Self::NoSkills { .. } => Some("leave `skills` out".to_owned()),
             Self::Bottle { .. } => {
                 Some("docs/MANIFEST.md has each key with its type and an example".to_owned())
             }
@@ -142,6 +149,11 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
     BundlePlan::new(&daemons)
         .map_err(|source| PrepareError::Bottle { bottle: bottle_name.clone(), source })?;
     let mut start = start(bottle, agent);
+    if let (Some((name, _)), None, false) =
+        (chosen, &start.provide.skills_dir, start.provide.skills.is_empty())
+    {
+        return Err(PrepareError::NoSkills { agent: name.to_owned() });
+    }
     let mut asked = request.process;
     if let Some(Worktree { top, below }) = request.worktree {
         start.provide.worktree = Some(top);
@@ -206,6 +218,8 @@ fn start(bottle: &Bottle, agent: Option<&Agent>) -> Start {
         Some(Program::Provider(known)) => provider::start(*known, bottle, !prompt.is_empty()),
     };
     start.provide.prompt = agent.map(|_| prompt);
+    start.provide.skills = agent.map(|agent| agent.skills.clone()).unwrap_or_default();
+    start.provide.git_user = bottle.git_user.clone();
     start
 }
 

@@ -145,7 +145,9 @@ fn asks_and_is_answered(guest: &mut Guest, outside: &Outside) {
 #[ignore = "needs KVM: run cargo xtask test"]
 fn an_agent_of_a_manifest_runs_as_that_says() {
     let outside = Outside::start();
-    let script = format!("id -un; curl --silent --header '{PLACEHOLDER}' https://{API}/v1/messages");
+    let script = format!(
+        "id -un; curl --silent --header '{PLACEHOLDER}' https://{API}/v1/messages; git config --global user.name"
+    );
     let config = tempfile::tempdir().unwrap();
     std::fs::write(config.path().join("bottle.toml"), outside.toml(&archive("client"), &script)).unwrap();
     let image = run::sidecars_image();
@@ -161,8 +163,11 @@ fn an_agent_of_a_manifest_runs_as_that_says() {
         unasked.quoted()
     );
     unasked.nothing_left();
-    let ended = bottle(&["--yes", "asker"]).run().expect(0);
-    assert_eq!(ended.text(), "agent\nnoted\n", "{}", ended.quoted());
+    let ended = bottle(&["--yes", "--timings", "asker"]).run().expect(0);
+    assert_eq!(ended.text(), "agent\nnoted\nAn Agent\n", "{}", ended.quoted());
+    for step in ["CA", "prompt", "git"] {
+        assert!(ended.stderr.contains(&format!("provision: {step}\n")), "{}", ended.quoted());
+    }
     assert!(ended.stderr.starts_with("agent asker, bottle dev\n"), "{}", ended.quoted());
     assert!(outside.requests().contains(&format!("Bearer {REAL}")), "{}", outside.requests());
     ended.nothing_left();

@@ -66,6 +66,7 @@ fn the_reference_has_each_key_and_its_examples_are_right() {
         ("BottleTable", "bottle"),
         ("RouteTable", "route"),
         ("GitTable", "git"),
+        ("GitUserTable", "git_user"),
         ("PushTable", "push"),
         ("AgentTable", "agent"),
     ];

@@ -43,6 +43,11 @@ fn wrong_types_and_values_are_shown_in_their_place() {
     said("[bottle.b]\nmemory = \"4G\"\n", &["bottle.toml:2:10: invalid type: string \"4G\", expected u32"]);
     said("[bottle.b]\ncpus = 300\n", &["bottle.toml:2:8: invalid value: integer `300`"]);
     said("[bottle.b]\ncpus = 0\n", &["bottle.toml:2:8: there is no machine with none of it"]);
+    said("[bottle.b]\ngit_user = { name = \"a\" }\n", &["bottle.toml:2:", "`email` is missing here"]);
+    said(
+        "[bottle.b]\ngit_user = { name = \"<>\", email = \"a@b\" }\n",
+        &["bottle.toml:2:12: the name \"<>\" can't stand in a commit", "An Agent"],
+    );
     said("[bottle.b]\ndisk = \"40Q\"\n", &["bottle.toml:2:8: ", "is no size", "\"40G\""]);
     said("[bottle.b]\nvolumes = [\"src\"]\n", &["bottle.toml:2:12: ", "is not a volume"]);
     said("[bottle.b]\nvolumes = [\"./a:/proc/x\"]\n", &["bottle.toml:2:12: ", "/proc/x"]);
@@ -89,6 +94,18 @@ fn agents_name_what_there_is() {
         &["bottle.toml:2:8: `command` has no program"],
     );
     said(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\ncommand = [\"x\"]\nskills = [\"s\"]\n",
+        &["bottle.toml:5:11: only an agent with a `provider` takes skills"],
+    );
+    said(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\nprovider = \"claude\"\nskills = [\"x/s\", \"y/s\"]\n",
+        &["bottle.toml:5:18: there are two skills of the name \"s\""],
+    );
+    said(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\nprovider = \"claude\"\nskills = [\"/\"]\n",
+        &["bottle.toml:5:11: \"/\" has no name"],
+    );
+    said(
         "[bottle.b]\n[agent.a]\nbottle = \"b\"\nimage = \"a b\"\n",
         &["bottle.toml:4:9: ", "hint: docker-archive:"],
     );
@@ -127,4 +144,16 @@ fn front_matter_is_as_strict() {
     place.write("config/agents/a.md", "---\nbottle: b\n---\n");
     place.write("config/agents/x.md", "---\nbottle: b\n---\n");
     place.bottle(&["run", "a"]).refused(&["agents/x.md:1:1: there is an [agent.x] in bottle.toml as well"]);
+}
+
+#[test]
+fn a_skill_that_is_not_there_is_an_error_before_anything_starts() {
+    let place = Place::new();
+    place.user("[bottle.b]\n").write("config/agents/file", "");
+    for (path, why) in [("missing", "No such file"), ("file", "is no directory")] {
+        let agent = format!("---\nbottle: b\nimage: i\nprovider: claude\nskills: [{path}]\n---\n");
+        place.write("config/agents/a.md", agent);
+        // Docker's daemon is not even looked for.
+        place.bottle(&["run", "-y", "a"]).refused(&["skills: ", &format!("/config/agents/{path}`"), why]);
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) const FULL: &str = r#"
 hosts = ["code.example.org", "*.example.com"]
 pass_through = ["chat.example.org"]
 supervise = true
+git_user = { name = "An Agent", email = "agent@example.com" }
 extra_hosts = { "git.corp.example" = "10.9.8.7" }
 upstream_ca = "corp.pem"
 env = { EDITOR = "true" }
@@ -51,6 +52,7 @@ bottle: dev
 description: reviews what others wrote
 provider: claude
 image: ../images/agent
+skills: [../skills/review, ../skills/lint]
 ---
 
 You review. Be terse.
@@ -60,6 +62,10 @@ fn full() -> Place {
     let place = Place::new();
     place.user(FULL).write("config/agents/reviewer.md", REVIEWER);
     place.write("config/images/agent/index.json", "{}").write("config/agents/notes.txt", "no agent");
+    // One by a link; the other one is not there yet.
+    place.write("elsewhere/code-review/SKILL.md", "").write("config/skills/README.md", "");
+    std::os::unix::fs::symlink(place.path("elsewhere/code-review"), place.path("config/skills/review"))
+        .unwrap();
     place
 }
 

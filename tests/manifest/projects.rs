@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::plans::FULL;
 
 /// What a project's file says, and what is said of it: each alone asks for more than [`FULL`].
-const MORE: [(&str, &str); 28] = [
+const MORE: [(&str, &str); 31] = [
     ("[bottle.dev]\nhosts = [\"evil.example\"]", "to reach evil.example"),
     ("[bottle.dev]\nhosts = [\"*.code.example.org\"]", "to reach *.code.example.org"),
     ("[bottle.dev]\nhosts = [\"notexample.com\"]", "to reach notexample.com"),
@@ -63,6 +63,19 @@ const MORE: [(&str, &str); 28] = [
         "[bottle.dev]\nextra_hosts = { \"git.corp.example\" = \"127.0.0.1\" }",
         "git.corp.example to be at 127.0.0.1",
     ),
+    (
+        "[bottle.dev]\ngit_user = { name = \"Somebody\", email = \"agent@example.com\" }",
+        "to commit as Somebody, agent@example.com",
+    ),
+    (
+        "[agent.own]\nbottle = \"dev\"\nimage = \"i\"\nprovider = \"claude\"\nskills = [\"../secrets\"]",
+        "/secrets as a skill",
+    ),
+    // The user's agent by name, with more skills.
+    (
+        "[agent.claude]\nbottle = \"dev\"\nprovider = \"claude\"\nimage = \"i\"\nskills = [\"/root/.ssh\"]",
+        "your directory /root/.ssh as a skill",
+    ),
     ("[bottle.dev]\nupstream_ca = \"ca.pem\"", "servers' certificates of a CA of its own"),
     ("[bottle.dev]\nenv = { LD_PRELOAD = \"/x.so\" }", "LD_PRELOAD=/x.so in the environment"),
     ("[bottle.dev]\ncpus = 5", "5 processors"),
@@ -88,7 +101,7 @@ fn more_is_refused_until_it_is_trusted() {
     for (toml, ask) in MORE {
         let place = Place::new();
         // For the image that a path names.
-        place.user(FULL).project(toml).write("project/stolen.tar", "");
+        place.user(FULL).project(toml).write("project/stolen.tar", "").write("secrets/key", "");
         let run = ["run", "--plan", "--bottle", "dev", "--image", "i"];
         place.bottle(&run).refused(&[
             "asks for more than your own manifest allows, and is not trusted: ",
@@ -138,6 +151,7 @@ fn less_needs_no_trust() {
         "[bottle.dev]\nhosts = []\npass_through = []\nroutes = []\nvolumes = []\ngit = {}\nsupervise = false\n",
         "[bottle.dev]\nhosts = [\"a.example.com\", \"*.b.example.com\", \"example.com\", \"api.github.com\", \"chat.example.org\"]",
         "[bottle.dev]\npass_through = [\"chat.example.org\"]\nsupervise = true",
+        "[bottle.dev]\ngit_user = { name = \"An Agent\", email = \"agent@example.com\" }",
         "[bottle.dev]\ncpus = 4\nmemory = 512\ndisk = \"40G\"\nenv = { EDITOR = \"true\" }",
         "[bottle.dev]\nvolumes = [\"/srv/cache:/cache:ro\"]\nsecrets = [{ name = \"More\", regex = \"more\" }]",
         "[[bottle.dev.routes]]\nhost = \"api.anthropic.com\"\npath = \"/v1/messages\"\nmethods = [\"post\"]\ntoken = { env = \"CLAUDE_CODE_OAUTH_TOKEN\" }\nrole = \"claude_code_oauth\"",
@@ -207,4 +221,27 @@ fn a_link_to_a_trusted_file_brings_nothing_of_its_own() {
         assert!(plan.contains(own), "{own}: {plan}");
     }
     assert!(!plan.contains("elsewhere"), "{plan}");
+}
+
+/// Trust is in where a skill lies: a link that leads elsewhere has to be looked at again.
+#[test]
+fn a_skill_of_a_project_does_not_become_another_directory() {
+    let place = Place::new();
+    place.write("project/skills/real/SKILL.md", "").write("secrets/key", "");
+    let link = place.path("project/skills/mine");
+    std::os::unix::fs::symlink("real", &link).unwrap();
+    place.project(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\nimage = \"i\"\nprovider = \"claude\"\nskills = [\"skills/mine\"]\n",
+    );
+    let said = place.bottle(&["trust", "-y"]);
+    assert!(said.code == Some(0), "{said:?}");
+    assert!((said.out + &said.err).contains("the project's directory /"), "it is not shown");
+    assert!(place.plan(&["a"]).contains("\"/place/project/skills/real\""));
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("../../secrets", &link).unwrap();
+    place.bottle(&["run", "--plan", "a"]).refused(&[
+        "is not trusted",
+        "your directory /",
+        "/secrets as a skill",
+    ]);
 }

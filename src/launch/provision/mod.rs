@@ -51,7 +51,8 @@ pub(super) struct Provisions {
     pub(super) supervise: bool,
 }
 
-/// Puts all of it there, and what the plan says; `again` in a bottle that has run before. The CA is the slow one, and nothing needs it but what speaks to the bundle.
+/// Puts all of it there, and what the plan says; `again` in a bottle that has run before. The CA is the slow one, and nothing needs it
+/// but what speaks to the bundle.
 pub(super) fn run(
     vm: &Vm,
     provisions: &Provisions,

@@ -74,7 +74,8 @@ impl Outside {
         let [token, ca] = ["token", "ca.pem"].map(|name| self.dir.path().join(name).display().to_string());
         let (address, image) = (docker::host_address(), image.display());
         format!(
-            "[bottle.dev]\ncpus = 1\nmemory = 384\nextra_hosts = {{ \"{API}\" = \"{address}\" }}\nupstream_ca = {ca:?}\n\
+            "[bottle.dev]\ncpus = 1\nmemory = 384\n\
+             git_user = {{ name = \"An Agent\", email = \"agent@example.com\" }}\nextra_hosts = {{ \"{API}\" = \"{address}\" }}\nupstream_ca = {ca:?}\n\
              [[bottle.dev.routes]]\nhost = \"{API}\"\npath = \"/v1\"\ntoken = {{ command = [\"cat\", {token:?}] }}\n\
              [agent.asker]\nbottle = \"dev\"\nimage = \"docker-archive:{image}\"\ncommand = [\"sh\", \"-c\", {script:?}]\n"
         )
