@@ -133,7 +133,7 @@ impl Bench {
             state_dir: self.state.path().to_owned(),
             image: image(),
             plan: BundlePlan::new(manifest).expect("a plan"),
-            ready_limit: Duration::from_secs(40),
+            ready_limit: PATIENCE,
         }
     }
 

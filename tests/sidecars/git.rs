@@ -35,7 +35,7 @@ async fn succeed(dir: &Path, words: &[&str]) -> String {
 }
 
 /// A key pair; its public half.
-async fn key(dir: &Path, name: &str) -> String {
+pub(crate) async fn key(dir: &Path, name: &str) -> String {
     succeed(dir, &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", name]).await;
     std::fs::read_to_string(dir.join(format!("{name}.pub"))).expect("a key").trim().to_owned()
 }

@@ -12,6 +12,8 @@ mod bench;
 mod credentials;
 mod git;
 mod life;
+
+mod one_user;
 mod pipelock_dlp;
 mod pipelock_tls;
 mod refusals;
