@@ -12,7 +12,7 @@ mod bench;
 mod credentials;
 mod git;
 mod life;
-
+mod many;
 mod one_user;
 mod pipelock_dlp;
 mod pipelock_tls;
