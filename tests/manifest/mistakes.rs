@@ -150,7 +150,8 @@ fn front_matter_is_as_strict() {
 fn a_skill_that_is_not_there_is_an_error_before_anything_starts() {
     let place = Place::new();
     place.user("[bottle.b]\n").write("config/agents/file", "");
-    for (path, why) in [("missing", "No such file"), ("file", "is no directory")] {
+    for (path, why) in [("missing", "No such file"), ("../gone", "No such file"), ("file", "is no directory")]
+    {
         let agent = format!("---\nbottle: b\nimage: i\nprovider: claude\nskills: [{path}]\n---\n");
         place.write("config/agents/a.md", agent);
         // Docker's daemon is not even looked for.

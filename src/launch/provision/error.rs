@@ -42,7 +42,15 @@ pub enum ProvisionError {
         /// What it is called, how it ended, and the end of what it printed, fit for a terminal.
         how: String,
     },
-    /// A directory of this machine that is to be a skill can't be read.
+    /// A directory of this machine that is to be a skill is not there.
+    #[error("skills: cannot read `{}`: {source}", path.display())]
+    NoSkill {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is there, and can't be read.
     #[error("skills: {source}")]
     Skill {
         /// Why.
@@ -126,7 +134,7 @@ impl ProvisionError {
             Self::Failed { program, .. } => {
                 format!("`docker run --user 0 IMAGE {program}` shows whether it works in the image at all")
             }
-            Self::Skill { .. } | Self::UnnamedSkill { .. } => {
+            Self::NoSkill { .. } | Self::Skill { .. } | Self::UnnamedSkill { .. } => {
                 "`skills` of an agent names directories, each with its SKILL.md; a plan has their real paths".to_owned()
             }
             Self::TwoSkills { .. } => "leave one of them out, or rename it".to_owned(),

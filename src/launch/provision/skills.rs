@@ -40,6 +40,8 @@ pub(super) fn copy(hands: &Hands<'_>, skills: &[PathBuf], dir: &str) -> Result<(
 }
 
 fn open(path: &Path) -> Result<Walk, ProvisionError> {
+    // What is not there has no real path either: this says it more plainly.
+    std::fs::metadata(path).map_err(|source| ProvisionError::NoSkill { path: path.to_owned(), source })?;
     Walk::open_real(path).map_err(|source| ProvisionError::Skill { source })
 }
 
