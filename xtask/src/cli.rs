@@ -38,6 +38,12 @@ enum Verb {
         // Three minutes of copies in the emulated host, which moves some 5 MiB a second; where KVM works, 1024 is right.
         #[arg(long, value_name = "MIB", default_value_t = 64)]
         size: u64,
+        /// A `docker save` archive of the bundle's image, instead of the one that is made here, which may be without pipelock
+        #[arg(long, value_name = "TAR")]
+        bundle_image: Option<PathBuf>,
+        /// Measure bundles here, where docker has this image of theirs
+        #[arg(long, hide = true, value_name = "REFERENCE")]
+        inside_docker: Option<String>,
         /// Measure here, with this image and the inits in this directory
         #[arg(long, hide = true, num_args = 2, value_names = ["ARCHIVE", "INITS"])]
         inside: Option<Vec<PathBuf>>,
@@ -127,8 +133,11 @@ pub(crate) fn run() -> Result<ExitCode> {
             let [guest, bundle] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
             demo::run_inside(guest.into(), bundle)
         }
-        Verb::Bench { parts, size, inside: None } => bench::run(&parts, size).map(ExitCode::from),
-        Verb::Bench { parts, size, inside: Some(words) } => {
+        Verb::Bench { inside_docker: Some(image), .. } => bench::run_inside_docker(&image),
+        Verb::Bench { parts, size, inside: None, bundle_image, .. } => {
+            bench::run(&parts, size, bundle_image.as_deref()).map(ExitCode::from)
+        }
+        Verb::Bench { parts, size, inside: Some(words), .. } => {
             let [archive, inits] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
             bench::run_inside(&parts, size, archive, inits)
         }

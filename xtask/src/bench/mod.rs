@@ -6,9 +6,12 @@
 //! - [`memory`] (c): the memory of a VM that idles, and its disk; against the same.
 //! - [`exec`] (d, e): requests to a VM that runs, and copies of files; against the bare port, docker, and `cat`.
 //! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun as it is published.
+//! - [`bundle`] (g, h): the start of a bundle, against docker's own commands, and requests through its proxies, against direct ones;
+//!   on this machine, by the hidden option `--inside-docker`.
 //!
-//! All but (a) and images run where KVM works, by the hidden option `--inside`.
+//! All but (a), images and bundles run where KVM works, by the hidden option `--inside`.
 
+mod bundle;
 mod child;
 mod exec;
 mod image;
@@ -54,10 +57,12 @@ pub(crate) enum Part {
     Image,
     /// TCP from a guest to the host, behind allowlists
     Net,
+    /// A bundle's start, and requests through it; takes root
+    Bundle,
 }
 
-/// Runs these parts, all if there is none.
-pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
+/// Runs these parts, all if there is none; that of bundles with the bundle's image in this archive, if there is one.
+pub(crate) fn run(parts: &[Part], copy_mib: u64, bundle_image: Option<&Path>) -> Result<u8> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     setup::run(setup::Voice::Changes)?;
     let programs = programs()?;
@@ -68,7 +73,10 @@ pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
     if wanted(Part::Image) {
         image::run(&programs)?;
     }
-    if parts == [Part::Image] {
+    if wanted(Part::Bundle) {
+        bundle::run(bundle_image)?;
+    }
+    if !parts.is_empty() && parts.iter().all(|part| matches!(part, Part::Image | Part::Bundle)) {
         return Ok(0);
     }
     let images = images::ensure(&["debian".into()])?;
@@ -98,6 +106,11 @@ pub(crate) fn run(parts: &[Part], copy_mib: u64) -> Result<u8> {
         verbose: false,
         command,
     })
+}
+
+/// Measures bundles here, where docker has this image of theirs.
+pub(crate) fn run_inside_docker(bundle_image: &str) -> Result<ExitCode> {
+    bundle::run_inside(&programs()?, bundle_image).map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs these parts here, where KVM works.
