@@ -138,3 +138,34 @@ fn first_name(archive: &Path) -> Result<String> {
     let named = images.into_iter().filter_map(|image| image.names).flatten().next();
     named.ok_or_else(|| Error::other(format!("the image in {} has no name", archive.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_one_kind_stand_together_in_the_order_in_which_they_came() {
+        let mut groups = Groups::default();
+        for (group, row) in [("down", "direct"), ("up", "direct"), ("down", "both"), ("down", "direct")] {
+            groups.add(group, row.to_owned(), Duration::from_secs(1));
+        }
+        let names: Vec<(&str, Vec<&str>)> = groups
+            .0
+            .iter()
+            .map(|(group, rows)| (group.as_str(), rows.iter().map(|row| row.name.as_str()).collect()))
+            .collect();
+        assert_eq!(names, [("down", vec!["direct", "both"]), ("up", vec!["direct"])]);
+    }
+
+    #[test]
+    fn an_image_is_called_what_its_archive_says() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("manifest.json"), r#"[{"RepoTags":["bundle:one","bundle:two"]}]"#)
+            .unwrap();
+        let archive = dir.path().join("image.tar");
+        let mut tar = Command::new("tar");
+        tar.arg("-cf").arg(&archive).arg("-C").arg(dir.path()).arg("manifest.json");
+        drop(command::output(&mut tar).unwrap());
+        assert_eq!(first_name(&archive).unwrap(), "bundle:one");
+    }
+}
