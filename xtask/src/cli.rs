@@ -21,7 +21,8 @@ enum Verb {
     Kvm(Kvm),
     /// Make the images of tests, demo and bench, if they are not in the cache, and print their paths
     Images {
-        /// client, debian, fidelity, node-user, proxy (all of these if none is named), bench-debian, bench-node, sidecars
+        /// client, debian, fidelity, node-user, proxy (all of these if none is named), bench-debian, bench-node, sidecars,
+        /// agent
         names: Vec<String>,
     },
     /// Show what bottle does, on real images, and how long it takes
@@ -113,18 +114,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Verb::Setup => setup::run(setup::Voice::Full).map(|()| ExitCode::SUCCESS),
         Verb::Kvm(asked) => kvm::run(asked.into()).map(ExitCode::from),
-        Verb::Images { mut names } => {
+        Verb::Images { names } => {
             setup::run(setup::Voice::Changes)?;
-            if let Some(at) = names.iter().position(|name| name == images::sidecars::NAME) {
-                let image = images::sidecars::ensure()?;
-                println!("{}\t{}", image.reference, image.archive.display());
-                names.remove(at);
-                if names.is_empty() {
-                    return Ok(ExitCode::SUCCESS);
-                }
-            }
-            for (recipe, archive) in images::ensure(&names)? {
-                println!("{}\t{}", recipe.name, archive.display());
+            for (name, archive) in images::named(names)? {
+                println!("{name}\t{}", archive.display());
             }
             Ok(ExitCode::SUCCESS)
         }

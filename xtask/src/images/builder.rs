@@ -1,8 +1,20 @@
 //! The docker daemon that builds images, of which this machine's own notices nothing.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use crate::{command, error::Result, kvm::Dockerd};
+use tempfile::TempDir;
+
+use crate::{
+    command,
+    error::{Context, Error, Result},
+    kvm::Dockerd,
+    paths,
+};
 
 /// The bridge of the daemon that builds, and its address: of TEST-NET-2, which is nobody's. Nothing is ever sent there.
 const BRIDGE: &str = "bottle-images";
@@ -35,25 +47,76 @@ fn ip(words: &[&str]) -> Command {
     ip
 }
 
+/// What a build may reach.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    Nothing,
+    /// This machine's own, for the registries of packages.
+    Machine,
+}
+
 /// See the module.
 pub(super) struct Builder {
     // The first to go.
     docker: Dockerd,
     _bridge: Bridge,
+    work: TempDir,
 }
 
 impl Builder {
-    /// Starts it; it keeps everything below `work`. What it builds may use this machine's own network, of which nothing is changed. That
+    /// Starts it, in a directory of its own. What it builds may use this machine's own network, of which nothing is changed. That
     /// takes a bridge of the daemon's own: told to have none, it removes `docker0`, which is that of the machine's daemon.
-    pub(super) fn start(work: &Path) -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::other("to make the images takes root: debootstrap and docker need it"));
+        }
+        let dir = cache_dir()?;
+        paths::make_dir(&dir)?;
+        let work = tempfile::tempdir_in(&dir).file("make a directory in", &dir)?;
         let bridge = Bridge::add()?;
         let named = format!("--bridge={BRIDGE}");
         let options = [&*named, "--iptables=false", "--ip-forward=false", "--ip-masq=false"];
-        let docker = Dockerd::start_with(&work.join("docker"), &work.join("docker.sock"), &options)?;
-        Ok(Self { docker, _bridge: bridge })
+        let docker =
+            Dockerd::start_with(&work.path().join("docker"), &work.path().join("docker.sock"), &options)?;
+        Ok(Self { docker, _bridge: bridge, work })
     }
 
     pub(super) fn docker(&self) -> &Dockerd {
         &self.docker
     }
+
+    /// A directory that goes with this.
+    pub(super) fn work(&self) -> &Path {
+        self.work.path()
+    }
+
+    /// Builds the Dockerfile of this directory, under these names.
+    pub(super) fn build(
+        &self,
+        context: &Path,
+        names: &[&str],
+        arguments: &[String],
+        network: Network,
+    ) -> Result<()> {
+        let mut build = self.docker.docker();
+        let network = if network == Network::Machine { "--network=host" } else { "--network=none" };
+        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", network]);
+        build.args(names.iter().flat_map(|name| ["--tag", name]));
+        build.args(arguments.iter().flat_map(|argument| ["--build-arg", argument]));
+        command::output(build.arg(context)).map(drop)
+    }
+
+    /// Saves the image of these names, and only then there is an archive.
+    pub(super) fn save(&self, names: &[&str], archive: &Path) -> Result<()> {
+        let saved = self.work().join("saved.tar");
+        command::output(self.docker.docker().args(["save", "--output"]).arg(&saved).args(names))?;
+        // docker makes it readable for its own user only, but others may run the tests.
+        fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
+        fs::rename(&saved, archive).file("rename to", archive)
+    }
+}
+
+/// Where archives are kept.
+pub(super) fn cache_dir() -> Result<PathBuf> {
+    Ok(paths::cache_dir()?.join("images"))
 }

@@ -6,26 +6,27 @@
 //! debootstrap ─► tree ─► docker import ─► docker build (xtask/images/NAME.Dockerfile) ─► docker save ─► cache
 //! ```
 //!
-//! The image of the bundle, which users have too, is in [`sidecars`].
+//! The images of the bundle and of agents' guests, which users have too, are in [`sidecars`] and [`agent`].
 //!
 //! An archive is kept under a name that holds its recipe's hash.
 
+pub(crate) mod agent;
+mod bases;
 mod builder;
 mod debootstrap;
+mod released;
 pub(crate) mod sidecars;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use builder::Builder;
+use builder::{Builder, Network};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    command,
     error::{Context, Error, Result},
     kvm::{Dockerd, hex},
     paths,
@@ -135,7 +136,7 @@ impl Recipe {
         hash.update(self.base.packages.join(" "));
         hash.update(debootstrap::SUITE);
         let name = format!("{}-{}.tar", self.name, hex(&hash.finalize()[..8]));
-        Ok(paths::cache_dir()?.join("images").join(name))
+        Ok(builder::cache_dir()?.join(name))
     }
 }
 
@@ -157,6 +158,25 @@ pub(crate) fn ensure(names: &[String]) -> Result<Vec<(&'static Recipe, PathBuf)>
     Ok(archives)
 }
 
+/// What each image of these names is called, and its archive; as [`ensure`], and with those that users have, if they are named.
+pub(crate) fn named(mut names: Vec<String>) -> Result<Vec<(String, PathBuf)>> {
+    let mut archives = Vec::new();
+    if let Some(at) = names.iter().position(|name| name == sidecars::NAME) {
+        names.remove(at);
+        let image = sidecars::ensure()?;
+        archives.push((image.reference, image.archive));
+    }
+    if let Some(at) = names.iter().position(|name| name == agent::NAME) {
+        names.remove(at);
+        archives.push((agent::RELEASE.to_owned(), agent::ensure()?));
+    }
+    if archives.is_empty() || !names.is_empty() {
+        let made = ensure(&names)?;
+        archives.extend(made.into_iter().map(|(recipe, archive)| (recipe.name.to_owned(), archive)));
+    }
+    Ok(archives)
+}
+
 fn choose(names: &[String]) -> Result<Vec<&'static Recipe>> {
     if names.is_empty() {
         return Ok(ALL.iter().collect());
@@ -171,27 +191,16 @@ fn choose(names: &[String]) -> Result<Vec<&'static Recipe>> {
 }
 
 fn make(missing: &[&(&'static Recipe, PathBuf)]) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::other("to make the images takes root: debootstrap and docker need it"));
-    }
-    let dir = paths::cache_dir()?.join("images");
-    paths::make_dir(&dir)?;
-    let work = tempfile::tempdir_in(&dir).file("make a directory in", &dir)?;
-    let builder = Builder::start(work.path())?;
-    let docker = builder.docker();
+    let builder = Builder::start()?;
     let mut bases: Vec<&str> = Vec::new();
     for (recipe, archive) in missing {
         if !bases.contains(&recipe.base.name) {
-            import(docker, recipe.base, work.path())?;
+            import(builder.docker(), recipe.base, builder.work())?;
             bases.push(recipe.base.name);
         }
         eprintln!("images: building {}", recipe.name);
-        build(docker, recipe, work.path())?;
-        let saved = work.path().join("saved.tar");
-        command::output(docker.docker().args(["save", "--output"]).arg(&saved).arg(recipe.reference()))?;
-        // docker makes it readable for its own user only, but others may run the tests.
-        fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
-        fs::rename(&saved, archive).file("rename to", archive)?;
+        build(&builder, recipe)?;
+        builder.save(&[&recipe.reference()], archive)?;
         remove_older_of(recipe.name, archive);
     }
     Ok(())
@@ -244,17 +253,12 @@ fn count_files(dir: &Path) -> Result<usize> {
     Ok(count)
 }
 
-fn build(docker: &Dockerd, recipe: &Recipe, work: &Path) -> Result<()> {
-    let context = work.join("context");
+fn build(builder: &Builder, recipe: &Recipe) -> Result<()> {
+    let context = builder.work().join("context");
     paths::make_dir(&context)?;
     let dockerfile = context.join("Dockerfile");
     fs::write(&dockerfile, recipe.dockerfile).file("write", &dockerfile)?;
-    let mut build = docker.docker();
-    build
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "--quiet", "--network=none", "--tag", &recipe.reference()])
-        .arg(&context);
-    command::output(&mut build).map(drop)
+    builder.build(&context, &[&recipe.reference()], &[], Network::Nothing)
 }
 
 /// Removes what older recipes of this image have left.

@@ -3,29 +3,28 @@
 //! ```text
 //! images/sidecars/ + bottle-sidecar, static ─► context ─► docker build ─► docker save ─► cache
 //!                                                             ▲
-//! golang:…, debian:… pulled, or local stand-ins under their names ([`bases`]); pipelock's module, or a stand-in ([`stand_in`])
+//! golang:…, debian:… pulled, or local stand-ins under their names ([`super::bases`]); pipelock's module, or a stand-in ([`stand_in`])
 //! ```
 //!
 //! The Dockerfile does not know the difference. The image's tag is the hash of what it is made of; that of one with the stand-in for
 //! pipelock ends in `-stand-in`.
 
-mod bases;
 mod stand_in;
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use sha2::{Digest, Sha256};
-
-use super::builder::Builder;
+use super::{
+    bases::{self, DEBIAN, GOLANG},
+    builder::{Builder, Network},
+    released::{self, Source},
+};
 use crate::{
     command,
-    error::{Context, Error, Result},
-    kvm::hex,
+    error::{Context, Result},
     paths,
 };
 
@@ -35,11 +34,9 @@ pub(crate) const NAME: &str = "sidecars";
 /// What `bottle` of this version looks for in docker.
 const RELEASE: &str = concat!("bottle-sidecars:", env!("CARGO_PKG_VERSION"));
 
-const DEBIAN: &str = "debian:bookworm-slim";
-const GOLANG: &str = "golang:1.26-bookworm";
-
 /// What the image is made of, beside the program.
-const FILES: [&str; 4] = ["Dockerfile", "certificates/README", "egress.py", "requirements.txt"];
+const SOURCE: Source =
+    Source { name: NAME, files: &["Dockerfile", "certificates/README", "egress.py", "requirements.txt"] };
 
 /// The image, saved.
 pub(crate) struct Image {
@@ -64,31 +61,19 @@ impl Image {
 /// The image, made if it is not in the cache.
 pub(crate) fn ensure() -> Result<Image> {
     let program = build_program()?;
-    let source = paths::workspace().join("images/sidecars");
-    let dockerfile = fs::read_to_string(source.join("Dockerfile")).file("read", source.join("Dockerfile"))?;
+    let dockerfile = paths::workspace().join("images/sidecars/Dockerfile");
+    let dockerfile = fs::read_to_string(&dockerfile).file("read", &dockerfile)?;
     let version = stand_in::version(&dockerfile)?;
     let stand_in = stand_in::refusal(version)?;
-    let mut hash = Sha256::new();
-    let parts = FILES.iter().map(|file| source.join(file)).chain([program.clone()]);
-    for path in parts.chain(stand_in.iter().flat_map(|_| stand_in::sources())) {
-        let bytes = fs::read(&path).file("read", &path)?;
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    }
-    let hash = hex(&hash.finalize()[..8]);
+    let stand_ins = stand_in.iter().flat_map(|_| stand_in::sources());
+    let hash = released::hash(SOURCE.paths().chain([program.clone()]).chain(stand_ins))?;
     let (family, tag) = match stand_in {
         Some(_) => ("sidecars-stand-in", format!("{hash}-stand-in")),
         None => (NAME, hash.clone()),
     };
-    let archive = paths::cache_dir()?.join("images").join(format!("{family}-{hash}.tar"));
+    let archive = released::archive(family, &hash)?;
     let image = Image { reference: format!("bottle-sidecars:{tag}"), archive, stand_in };
-    if !image.archive.exists() {
-        let _lock = paths::lock_cache()?;
-        if !image.archive.exists() {
-            make(&image, &source, &program)?;
-            super::remove_older_of(family, &image.archive);
-        }
-    }
+    released::ensure(family, &image.archive, || make(&image, &program))?;
     image.warn_of_stand_in();
     Ok(image)
 }
@@ -106,44 +91,20 @@ fn build_program() -> Result<PathBuf> {
     Ok(directory.join(target).join("guest/bottle-sidecar"))
 }
 
-fn make(image: &Image, source: &Path, program: &Path) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::other("to make the images takes root: debootstrap and docker need it"));
-    }
-    let cache = paths::cache_dir()?.join("images");
-    paths::make_dir(&cache)?;
-    let work = tempfile::tempdir_in(&cache).file("make a directory in", &cache)?;
-    let builder = Builder::start(work.path())?;
-    let docker = builder.docker();
-    bases::get(docker, work.path())?;
+fn make(image: &Image, program: &Path) -> Result<()> {
+    let builder = Builder::start()?;
+    bases::get(&builder, &[DEBIAN, GOLANG])?;
     if image.stand_in.is_some() {
-        stand_in::put_into_golang(docker, work.path())?;
+        stand_in::put_into_golang(&builder)?;
     }
-    let context = work.path().join("context");
-    paths::make_dir(&context.join("certificates"))?;
-    for file in FILES {
-        fs::copy(source.join(file), context.join(file)).file("copy", source.join(file))?;
-    }
-    fs::copy(program, context.join("bottle-sidecar")).file("copy", program)?;
-    // A machine behind a proxy of its own has that proxy's CA there.
-    if let Some(certificates) = env::var_os("SSL_CERT_FILE").map(PathBuf::from) {
-        fs::copy(&certificates, context.join("certificates/machine.crt")).file("copy", &certificates)?;
-    }
+    let context = SOURCE.context(&builder, &[("bottle-sidecar", program)])?;
     eprintln!("images: building {}", image.reference);
-    let mut build = docker.docker();
-    build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=host"]);
     // One for tests is not to pass for the one that users have.
     let names = [Some(&*image.reference), image.stand_in.is_none().then_some(RELEASE)];
     let names: Vec<&str> = names.into_iter().flatten().collect();
-    build.args(names.iter().flat_map(|name| ["--tag", name]));
-    if image.stand_in.is_some() {
-        build.args(["--build-arg", &format!("PIPELOCK={}", stand_in::VERSION)]);
-    }
-    command::output(build.arg(&context))?;
-    let saved = work.path().join("saved.tar");
-    command::output(docker.docker().args(["save", "--output"]).arg(&saved).args(names))?;
-    fs::set_permissions(&saved, fs::Permissions::from_mode(0o644)).file("open up", &saved)?;
-    fs::rename(&saved, &image.archive).file("rename to", &image.archive)
+    let version = image.stand_in.iter().map(|_| format!("PIPELOCK={}", stand_in::VERSION));
+    builder.build(&context, &names, &version.collect::<Vec<_>>(), Network::Machine)?;
+    builder.save(&names, &image.archive)
 }
 
 #[cfg(test)]
@@ -153,10 +114,6 @@ mod tests {
     #[test]
     fn the_dockerfile_begins_with_what_is_got_for_it() {
         let text = include_str!("../../../../images/sidecars/Dockerfile");
-        let mut bases: Vec<&str> =
-            text.lines().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next()).collect();
-        bases.sort_unstable();
-        bases.dedup();
-        assert_eq!(bases, [DEBIAN, GOLANG]);
+        assert_eq!(bases::of(text), [DEBIAN, GOLANG]);
     }
 }

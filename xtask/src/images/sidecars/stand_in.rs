@@ -17,11 +17,12 @@ use std::{
 use serde::Deserialize;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use super::GOLANG;
 use crate::{
-    command,
     error::{Context, Error, Result},
-    kvm::Dockerd,
+    images::{
+        bases::GOLANG,
+        builder::{Builder, Network},
+    },
     paths,
 };
 
@@ -84,8 +85,8 @@ fn source() -> PathBuf {
 }
 
 /// Puts the stand-in, under pipelock's name, where the image that builds looks for modules.
-pub(super) fn put_into_golang(docker: &Dockerd, work: &Path) -> Result<()> {
-    let context = work.join("golang");
+pub(super) fn put_into_golang(builder: &Builder) -> Result<()> {
+    let context = builder.work().join("golang");
     let versions = context.join("proxy").join(ESCAPED).join("@v");
     paths::make_dir(&versions)?;
     let write = |name: String, bytes: &[u8]| {
@@ -104,9 +105,7 @@ pub(super) fn put_into_golang(docker: &Dockerd, work: &Path) -> Result<()> {
     );
     let path = context.join("Dockerfile");
     fs::write(&path, dockerfile).file("write", &path)?;
-    let mut build = docker.docker();
-    build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=none", "--tag", GOLANG]);
-    command::output(build.arg(&context)).map(drop)
+    builder.build(&context, &[GOLANG], &[], Network::Nothing)
 }
 
 /// A module's archive, as Go wants it: each file's name begins with the module and its version.
