@@ -145,6 +145,13 @@ pub enum TokenSource {
     Env(String),
     /// A command that prints it, program and arguments. It is run again and again, so that a token that changes is picked up.
     Command(Vec<String>),
+    /// A string in a JSON file. The file is read again and again, too.
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// Where in it, as a JSON pointer (RFC 6901): `/tokens/access_token`.
+        at: String,
+    },
 }
 
 /// A secret's look.
@@ -246,6 +253,9 @@ impl Route {
             }
             TokenSource::Command(words) if words.first().is_none_or(String::is_empty) => {
                 wrong("the token's command has no program".to_owned())
+            }
+            TokenSource::Json { at, .. } if !at.starts_with('/') => {
+                wrong(format!("{at:?} is no JSON pointer: it does not begin with a slash"))
             }
             _ => Ok(()),
         }

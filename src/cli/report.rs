@@ -7,7 +7,7 @@ use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
 use bottle::manifest::FileError;
-use bottle::plan::{DAEMONS_IMAGE, PrepareError};
+use bottle::plan::{AGENT_IMAGE, CodexLoginError, DAEMONS_IMAGE, PrepareError};
 use bottle::probe::ProbeError;
 use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
@@ -58,6 +58,8 @@ pub(super) enum CliError {
     Manifest(#[from] FileError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    CodexLogin(#[from] CodexLoginError),
     /// Arguments that don't go together.
     #[error("{what}")]
     Usage { what: &'static str, hint: &'static str },
@@ -177,6 +179,7 @@ fn hint(error: &CliError) -> Option<String> {
         CliError::Proposal(error) => error.hint(),
         CliError::Manifest(error) => error.hint(),
         CliError::Prepare(error) => error.hint(),
+        CliError::CodexLogin(error) => Some(error.hint()),
         CliError::Usage { hint, .. } => Some((*hint).to_owned()),
         CliError::Io { .. } => None,
     }
@@ -184,10 +187,13 @@ fn hint(error: &CliError) -> Option<String> {
 
 fn launch_hint(error: &LaunchError) -> Option<String> {
     match error {
+        LaunchError::Image(ImageError::NotInDaemon(image)) if image == AGENT_IMAGE => Some(format!(
+            "`docker load -i \"$(cargo xtask images agent | cut -f2)\"` in bottle's source makes {image}; --image names another"
+        )),
         LaunchError::Image(error) => error.hint().map(str::to_owned),
         LaunchError::State(error) => error.hint(),
         LaunchError::Bundle(BundleError::ImageNotFound { image }) if image == DAEMONS_IMAGE => Some(format!(
-            "`docker load -i \"$(cargo xtask images sidecars)\"` in bottle's source makes {image}; --bundle-image names another"
+            "`docker load -i \"$(cargo xtask images sidecars | cut -f2)\"` in bottle's source makes {image}; --bundle-image names another"
         )),
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::BundleLost(error) => Some(match &**error {

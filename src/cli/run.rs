@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bottle::image::Source;
-use bottle::plan::{BundleRequest, Plan, Prepared, Provide, Request, preflight, prepare};
+use bottle::plan::{
+    BundleRequest, CodexLogin, Plan, Prepared, Provide, Request, preflight, prepare, wants_codex_login,
+};
 use bottle::worktree::Worktree;
 use clap::Args;
 
@@ -123,7 +125,7 @@ impl RunArgs {
         quiet: bool,
     ) -> Result<Plan, CliError> {
         let worktree = self.cwd.take().map(|dir| Worktree::find(&dir)).transpose()?;
-        let request = Request {
+        let mut request = Request {
             worktree,
             agent: self.agent.take(),
             bottle: self.bottle.take(),
@@ -133,9 +135,14 @@ impl RunArgs {
             import: self.import.options(),
             machine: self.machine.machine(),
             process: self.process.process(),
+            codex_login: None,
             keep: self.keep.keep(),
         };
-        let Prepared { mut plan, agent, bottle } = prepare(&manifest::load()?, request)?;
+        let known = manifest::load()?;
+        if wants_codex_login(&known, &request)? {
+            request.codex_login = Some(CodexLogin::of_this_machine()?);
+        }
+        let Prepared { mut plan, agent, bottle } = prepare(&known, request)?;
         // An agent at our terminal is there to be spoken to.
         let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         if agent.is_some() && at_terminal && !self.keep.detach {

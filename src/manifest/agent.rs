@@ -33,6 +33,8 @@ pub struct Agent {
     pub image: Option<Source>,
     /// What runs.
     pub program: Program,
+    /// It gets a placeholder of the login that its program has on this machine.
+    pub forward_host_credentials: bool,
     /// Instead of the image's user.
     pub user: Option<String>,
     /// Directories of this machine that its program finds among its skills; real paths, as far as they are there.
@@ -126,6 +128,11 @@ impl Agent {
             (None, Some(words)) => Program::Command(words),
             (None, None) => Program::Image,
         };
+        let forward_host_credentials = table.forward_host_credentials.unwrap_or_default();
+        if forward_host_credentials && program != Program::Provider(Provider::Codex) {
+            let what = "`forward_host_credentials` is for an agent with the provider `codex`";
+            return Err(FileError::wrong(at, what, "a route of its bottle gives any other agent a token"));
+        }
         if !prompt.is_empty() && !matches!(program, Program::Provider(_)) {
             let what = "only an agent with a `provider` takes a prompt, the text behind the front matter";
             return Err(FileError::wrong(at, what, "hand it over as an argument in `command`"));
@@ -147,6 +154,7 @@ impl Agent {
             description,
             image,
             program,
+            forward_host_credentials,
             user: table.user,
             skills,
             prompt,
@@ -258,6 +266,7 @@ impl fmt::Display for Program {
         match self {
             Self::Image => out.write_str("the image's command"),
             Self::Provider(Provider::Claude) => out.write_str("Claude Code"),
+            Self::Provider(Provider::Codex) => out.write_str("Codex"),
             Self::Command(words) => {
                 let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
                 out.write_str(&words.join(" "))

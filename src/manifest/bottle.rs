@@ -155,11 +155,14 @@ impl Reader<'_> {
         let at = table.span();
         let RouteTable { host, path, methods, scheme, mut token, role } = table.into_inner();
         // Not whatever lies where `bottle` is started.
-        if let TokenSource::Command(words) = &mut token
-            && let Some(program) = words.first_mut()
-            && program.contains('/')
-        {
-            *program = beside(&self.file.path, program).display().to_string();
+        match &mut token {
+            TokenSource::Command(words) => {
+                if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+                    *program = beside(&self.file.path, program).display().to_string();
+                }
+            }
+            TokenSource::Json { file, .. } => *file = beside(&self.file.path, &file.to_string_lossy()),
+            TokenSource::Env(_) => {}
         }
         let route = Route { host: host.to_ascii_lowercase(), path, methods, scheme, token };
         let part = BundleManifest { routes: vec![route.clone()], ..BundleManifest::default() };

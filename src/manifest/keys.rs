@@ -86,8 +86,8 @@ pub(super) struct RouteTable {
     /// How the token becomes a header: `bearer`, `token`, `{ basic = { user = "me" } }` or `{ header = { name = "x-api-key" } }`.
     #[serde(default)]
     pub(super) scheme: AuthScheme,
-    /// Where the token is, on this machine: `{ env = "NAME" }`, or `{ command = ["program", "argument"] }`, which prints it. A program
-    /// with a slash in its name is a path.
+    /// Where the token is, on this machine: `{ env = "NAME" }`, `{ command = ["program", "argument"] }`, which prints it, or
+    /// `{ json = { file = "PATH", at = "/key/key" } }`. A program with a slash in its name is a path.
     pub(super) token: TokenSource,
     /// What the token is to the agent: `claude_code_oauth`.
     pub(super) role: Option<Role>,
@@ -151,10 +151,12 @@ pub(super) struct AgentTable<Text> {
     pub(super) bottle: Text,
     /// What it is for; shown.
     pub(super) description: Option<String>,
-    /// The image of the guest, as `bottle run --image` takes it.
+    /// The image of the guest, as `bottle run --image` takes it. An agent with a `provider` and without this has `bottle`'s own.
     pub(super) image: Option<Text>,
-    /// A program that `bottle` knows how to start: `claude`.
+    /// A program that `bottle` knows how to start: `claude` or `codex`.
     pub(super) provider: Option<Provider>,
+    /// For `codex`: the login that it has on this machine, of which the agent gets a placeholder.
+    pub(super) forward_host_credentials: Option<bool>,
     /// Any other program, and arguments. Without this and `provider`, it is the image's own.
     pub(super) command: Option<Vec<String>>,
     /// Directories of this machine, each with a `SKILL.md`, that the provider's program finds among its skills under their own names.
@@ -169,4 +171,6 @@ pub(super) struct AgentTable<Text> {
 pub enum Provider {
     /// Claude Code.
     Claude,
+    /// Codex.
+    Codex,
 }

@@ -49,7 +49,8 @@ fn same(agent: &Agent, allowed: &Agent) -> bool {
 
 fn words(agent: &Agent) -> String {
     let image = agent.image.as_ref().map(|image| format!(", image {}", quoted(&image.to_string())));
-    format!("{} in bottle {}{}", agent.program, quoted(&agent.bottle), image.unwrap_or_default())
+    let forwards = if agent.forward_host_credentials { ", with your login" } else { "" };
+    format!("{} in bottle {}{}{forwards}", agent.program, quoted(&agent.bottle), image.unwrap_or_default())
 }
 
 fn bottle_asks(bottle: &Bottle, allowed: &Bottle) -> Vec<String> {
@@ -198,6 +199,9 @@ pub(crate) fn token_words(token: &TokenSource) -> String {
         TokenSource::Command(words) => {
             let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
             format!("the token that your command `{}` prints", words.join(" "))
+        }
+        TokenSource::Json { file, at } => {
+            format!("the token at {} in your file {}", quoted(at), quoted(&file.to_string_lossy()))
         }
     }
 }

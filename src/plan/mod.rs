@@ -19,8 +19,9 @@ use crate::bundle::BundleManifest;
 use crate::image::{ImportOptions, Source};
 use crate::vm::{AllowRule, Confine, DiskSize, Volume};
 pub use preflight::{Line, preflight};
-pub use prepare::{DAEMONS_IMAGE, PrepareError, Prepared, Request, prepare};
+pub use prepare::{AGENT_IMAGE, DAEMONS_IMAGE, PrepareError, Prepared, Request, prepare, wants_codex_login};
 pub use provide::{GitUser, HomeFile, PROMPT, Provide, WORKSPACE};
+pub use provider::{CodexLogin, CodexLoginError};
 use text::Text;
 
 /// See the module.

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{BundleRequest, Called, Machine, Plan, Process, WORKSPACE, provider, provider::Start};
+use super::provider::{self, Asked, CodexLogin, Start};
+use super::{BundleRequest, Called, Machine, Plan, Process, WORKSPACE};
 use crate::bundle::{BundlePlan, ManifestError};
 use crate::image::{ImportOptions, Source};
 use crate::manifest::{Agent, Bottle, Manifest, Program, hint_for};
@@ -10,6 +11,9 @@ use crate::worktree::Worktree;
 
 /// The image of the daemons, of this version.
 pub const DAEMONS_IMAGE: &str = concat!("bottle-sidecars:", env!("CARGO_PKG_VERSION"));
+
+/// The image of an agent's guest, of this version, where a provider's program runs and no other image is named.
+pub const AGENT_IMAGE: &str = concat!("bottle-agent:", env!("CARGO_PKG_VERSION"));
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,8 @@ pub struct Request {
     pub process: Process,
     /// What it is to work on.
     pub worktree: Option<Worktree>,
+    /// The login of Codex on this machine, if [`wants_codex_login`].
+    pub codex_login: Option<CodexLogin>,
     /// The bottle stays when its process has ended.
     pub keep: bool,
 }
@@ -85,6 +91,12 @@ pub enum PrepareError {
         /// The agent.
         agent: String,
     },
+    /// The agent is to get a placeholder of a login that was not found.
+    #[error("there is no login of Codex for the agent {agent}")]
+    NoLogin {
+        /// The agent.
+        agent: String,
+    },
     /// The bottle as a whole is not right.
     #[error("bottle {bottle}: {source}")]
     Bottle {
@@ -118,6 +130,7 @@ impl PrepareError {
             }
             Self::NoImage { agent: None } => Some("say --image IMAGE".to_owned()),
             Self::NoSkills { .. } => Some("leave `skills` out".to_owned()),
+            Self::NoLogin { .. } => Some("`codex login` on this machine makes one".to_owned()),
             Self::Bottle { .. } => {
                 Some("docs/MANIFEST.md has each key with its type and an example".to_owned())
             }
@@ -142,13 +155,22 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
         name: bottle_name.clone(),
     })?;
     let agent = chosen.map(|(_, agent)| agent);
-    let image = request.image.or_else(|| agent.and_then(|agent| agent.image.clone()));
+    let image = request.image.or_else(|| agent.and_then(image));
     let image =
         image.ok_or_else(|| PrepareError::NoImage { agent: chosen.map(|(name, _)| name.to_owned()) })?;
-    let daemons = bottle.bundle();
+    if let Some((name, agent)) = chosen
+        && agent.forward_host_credentials
+        && request.codex_login.is_none()
+    {
+        return Err(PrepareError::NoLogin { agent: name.to_owned() });
+    }
+    let mut start = start(bottle, agent, request.codex_login.as_ref());
+    let mut daemons = bottle.bundle();
+    // What the user says of a host goes before what its program wants there.
+    daemons.routes.extend(start.routes);
+    daemons.pass_through.extend(start.pass_through);
     BundlePlan::new(&daemons)
         .map_err(|source| PrepareError::Bottle { bottle: bottle_name.clone(), source })?;
-    let mut start = start(bottle, agent);
     if let (Some((name, _)), None, false) =
         (chosen, &start.provide.skills_dir, start.provide.skills.is_empty())
     {
@@ -176,6 +198,14 @@ pub fn prepare(manifest: &Manifest, request: Request) -> Result<Prepared, Prepar
     };
     let agent = chosen.map(|(name, agent)| (name.to_owned(), agent.description.clone()));
     Ok(Prepared { plan, agent, bottle: bottle_name })
+}
+
+/// Whether the agent that is asked for is to get a placeholder of the login of Codex on this machine.
+///
+/// # Errors
+/// When there is no such agent.
+pub fn wants_codex_login(manifest: &Manifest, request: &Request) -> Result<bool, PrepareError> {
+    Ok(choose_agent(manifest, request)?.is_some_and(|(_, agent)| agent.forward_host_credentials))
 }
 
 /// The agent that is asked for; none where a bottle is and no agent.
@@ -209,13 +239,21 @@ fn machine(asked: Machine, bottle: &Bottle) -> Machine {
     }
 }
 
+/// The image that the agent names, or else ours, for a program that is in it. No registry is asked for that one.
+fn image(agent: &Agent) -> Option<Source> {
+    let ours = matches!(agent.program, Program::Provider(_));
+    agent.image.clone().or_else(|| ours.then(|| Source::DockerDaemon(AGENT_IMAGE.to_owned())))
+}
+
 /// How the agent's program is started, and what it finds in the guest.
-fn start(bottle: &Bottle, agent: Option<&Agent>) -> Start {
+fn start(bottle: &Bottle, agent: Option<&Agent>, codex_login: Option<&CodexLogin>) -> Start {
     let prompt = agent.map(|agent| agent.prompt.clone()).unwrap_or_default();
     let mut start = match agent.map(|agent| &agent.program) {
         None | Some(Program::Image) => Start::default(),
         Some(Program::Command(words)) => Start { command: words.clone(), ..Start::default() },
-        Some(Program::Provider(known)) => provider::start(*known, bottle, !prompt.is_empty()),
+        Some(Program::Provider(known)) => {
+            provider::start(*known, &Asked { bottle, prompt: &prompt, codex_login })
+        }
     };
     start.provide.prompt = agent.map(|_| prompt);
     start.provide.skills = agent.map(|agent| agent.skills.clone()).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! The guest's allowlist is the bundle's published ports. Upstream are a server with TLS and a git server behind sshd, both on this
 //! machine's address in docker's own network, under names that only the bundle knows.
 
+mod agents;
 mod mcp;
 mod outside;
 mod pipelock;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A screen changes within milliseconds, and in an emulated host within seconds.
-const LIMIT: Duration = Duration::from_secs(90);
+/// A screen changes within milliseconds, and in an emulated host within seconds. Claude Code takes a minute there until it draws one.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// A shell on a terminal of its own. Dropping it ends both.
 pub(crate) struct Tmux {
@@ -86,7 +86,7 @@ impl Tmux {
     }
 
     #[track_caller]
-    fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) {
+    pub(crate) fn until_screen(&self, what: &str, is: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + LIMIT;
         loop {
             let screen = self.screen();

@@ -45,7 +45,7 @@ fn what_init_leaves_in_comments_is_right_as_well() {
         .collect();
     place.user(&all);
     let plan = place.plan(&["claude"]);
-    for part in ["my-agent:latest", "/work/docs", "EDITOR", "agent/*", "api.anthropic.com"] {
+    for part in ["docker-daemon:bottle-agent:", "/work/docs", "EDITOR", "agent/*", "api.anthropic.com"] {
         assert!(plan.contains(part), "{part}: {plan}");
     }
 }

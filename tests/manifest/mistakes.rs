@@ -90,6 +90,18 @@ fn agents_name_what_there_is() {
         &["bottle.toml:2:8: an agent has a `provider` or a `command`, not both"],
     );
     said(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\nprovider = \"claude\"\nforward_host_credentials = true\n",
+        &["bottle.toml:2:8: `forward_host_credentials` is for an agent with the provider `codex`"],
+    );
+    said(
+        "[bottle.b]\n[agent.a]\nbottle = \"b\"\nprovider = \"codex\"\nforward_host_credentials = true\n",
+        &["cannot read the login of Codex, ", "codex/auth.json: No such file", "`codex login`"],
+    );
+    said(
+        "[[bottle.b.routes]]\nhost = \"a.b\"\ntoken = { json = { file = \"f\", at = \"key\" } }\n",
+        &["bottle.toml:1:1: ", "\"key\" is no JSON pointer"],
+    );
+    said(
         "[bottle.b]\n[agent.a]\nbottle = \"b\"\ncommand = []\n",
         &["bottle.toml:2:8: `command` has no program"],
     );

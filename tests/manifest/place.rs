@@ -65,6 +65,7 @@ impl Place {
 
     fn run(&self, command: &mut Command) -> Said {
         command.env("BOTTLE_STATE_DIR", self.path("state")).env("BOTTLE_CONFIG_DIR", self.path("config"));
+        command.env("CODEX_HOME", self.path("codex"));
         // What needs docker has gone too far.
         command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
         let Output { status, stdout, stderr } = command.output().unwrap();

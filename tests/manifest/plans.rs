@@ -1,5 +1,8 @@
 //! From files and flags to a plan.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use crate::place::{Place, assert_as_kept};
 
 pub(crate) const FULL: &str = r#"
@@ -74,6 +77,26 @@ fn every_key_ends_up_in_the_plan() {
     let place = full();
     assert_as_kept("claude.json", &place.plan(&["claude", "--", "-p", "hello"]));
     assert_as_kept("reviewer.json", &place.plan(&["reviewer"]));
+}
+
+#[test]
+fn codex_gets_a_placeholder_of_its_users_login() {
+    let jwt = |claims: &str| format!("e30.{}.the-real-signature", BASE64_URL_SAFE_NO_PAD.encode(claims));
+    let about = r#""https://api.openai.com/auth": {"chatgpt_account_id": "a-1", "chatgpt_plan_type": "pro"}"#;
+    let token = jwt(&format!(r#"{{"exp": 4102444800, "email": "me@example.com", {about}}}"#));
+    let place = Place::new();
+    place.user(
+        "[bottle.b]\n[agent.codex]\nbottle = \"b\"\nprovider = \"codex\"\nforward_host_credentials = true\n",
+    );
+    place.write(
+        "codex/auth.json",
+        format!(
+            r#"{{"tokens": {{"access_token": "{token}", "id_token": "{token}", "refresh_token": "the-real-one", "account_id": "a-1"}}}}"#
+        ),
+    );
+    let plan = place.plan(&["codex"]);
+    assert!(!plan.contains("the-real") && !plan.contains("me@example"), "{plan}");
+    assert_as_kept("codex.json", &plan);
 }
 
 #[test]

@@ -8,6 +8,11 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 /// The server's program, in Python; it says itself what its arguments are.
 pub(crate) const SERVER: &str = include_str!("upstream.py");
 
+/// The program of a server that stands in for the APIs of agents' programs; the same.
+// Not all tests run those.
+#[allow(dead_code)]
+pub(crate) const API: &str = include_str!("api.py");
+
 /// A CA of the test's, and the certificate and key of it of a server with these names.
 pub(crate) fn certificates(names: &[&str]) -> (String, String) {
     let ca_key = KeyPair::generate().expect("a key");

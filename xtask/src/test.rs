@@ -59,9 +59,11 @@ struct Wants {
     tests: bool,
     /// The bundle's, for the tests with this in their names.
     sidecars: Option<&'static str>,
+    /// That of agents' guests, for the tests with this in their names.
+    agent: Option<&'static str>,
 }
 
-const NOTHING: Wants = Wants { tests: false, sidecars: None };
+const NOTHING: Wants = Wants { tests: false, sidecars: None, agent: None };
 
 /// Part of the name of each test that only pipelock itself can pass, and no stand-in: it is in a module that begins so.
 const OF_PIPELOCK: &str = "pipelock";
@@ -74,7 +76,11 @@ const TARGETS: [Target; 6] = [
     Target { name: "git_gate", here: true, wants: NOTHING },
     Target { name: "image_fidelity", here: true, wants: NOTHING },
     Target { name: "growth", here: false, wants: NOTHING },
-    Target { name: "e2e", here: false, wants: Wants { tests: true, sidecars: Some("sidecars::") } },
+    Target {
+        name: "e2e",
+        here: false,
+        wants: Wants { tests: true, sidecars: Some("sidecars::"), agent: Some("::agents::") },
+    },
 ];
 
 /// Those whose ignored tests need nothing but time.
@@ -164,12 +170,12 @@ fn run_ignored(
         kvm.arg("--image").arg(archive);
     }
     let mut skip = Vec::new();
-    let mut sidecars = None;
+    let mut variables = Vec::new();
     if let Some(part) = target.wants.sidecars {
         match images::sidecars::ensure() {
             Ok(image) => {
                 kvm.arg("--image").arg(&image.archive);
-                sidecars = Some(format!("BOTTLE_TEST_SIDECARS={}", image.reference));
+                variables.push(format!("BOTTLE_TEST_SIDECARS={}", image.reference).into());
                 if let Some(why) = image.stand_in {
                     let count = count_ignored(program, OF_PIPELOCK, filters)?;
                     println!(
@@ -186,7 +192,18 @@ fn run_ignored(
             }
         }
     }
-    kvm.arg("--").arg("env").args(sidecars).arg(assignment("BOTTLE_BIN", &release.join("bottle")));
+    if let Some(part) = target.wants.agent {
+        match images::agent::ensure() {
+            Ok(archive) => variables.push(assignment("BOTTLE_TEST_IMAGE_AGENT", &archive)),
+            // The same of its registries.
+            Err(error) => {
+                let count = count_ignored(program, part, filters)?;
+                println!("SKIPPED: {count} tests of agents' programs: no image: {error}");
+                skip.extend(["--skip", part]);
+            }
+        }
+    }
+    kvm.arg("--").arg("env").args(variables).arg(assignment("BOTTLE_BIN", &release.join("bottle")));
     kvm.arg(format!("BOTTLE_TEST_ROUNDS={rounds}")).arg(format!("BOTTLE_TEST_LAUNCHES={launches}"));
     kvm.arg(assignment("BOTTLE_EXAMPLES", &release.join("examples")));
     for variant in &VARIANTS {

@@ -4,9 +4,15 @@ use std::net::SocketAddrV4;
 
 use crate::launch::provision::CA_BUNDLE;
 
-/// What programs look up their CAs with: Node.js, OpenSSL and Python, Python's `requests`, curl, git.
-const CA_VARIABLES: [&str; 5] =
-    ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"];
+/// What programs look up their CAs with: Node.js, OpenSSL and Python, Python's `requests`, curl, git, Codex.
+const CA_VARIABLES: [&str; 6] = [
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "CODEX_CA_CERTIFICATE",
+];
 
 /// Where supervise takes MCP requests.
 const MCP_PATH: &str = "/mcp";

@@ -146,7 +146,7 @@ fn free_port(address: std::net::Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn start(command: &mut Command, listens: SocketAddrV4) -> Child {
+pub(super) fn start(command: &mut Command, listens: SocketAddrV4) -> Child {
     let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the server listens", || TcpStream::connect(listens).is_ok());
     server

@@ -22,7 +22,7 @@ const PIECE: usize = 1 << 20;
 /// See the module.
 pub(super) struct Guest {
     shell: Shell,
-    _plan: NamedTempFile,
+    _plan: Option<NamedTempFile>,
 }
 
 /// The image of the daemons.
@@ -52,8 +52,13 @@ pub(super) fn plan(outside: &Outside, image: &str, arguments: &[&str]) -> Plan {
 
 impl Guest {
     pub(super) fn start(outside: &Outside) -> Self {
-        let (bottle, _plan) = carry_out(&plan(outside, "client", &[]));
-        Self { shell: Shell::of(bottle.start()), _plan }
+        let (bottle, plan) = carry_out(&plan(outside, "client", &[]));
+        Self { shell: Shell::of(bottle.start()), _plan: Some(plan) }
+    }
+
+    /// The one that this shell is in.
+    pub(super) fn of(shell: Shell) -> Self {
+        Self { shell, _plan: None }
     }
 
     /// Runs it, and returns what it wrote to stdout.
