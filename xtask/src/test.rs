@@ -130,7 +130,6 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     }
     let build = ["test", "--release", "--workspace", "--no-run", "--message-format=json"];
     let messages = command::text(cargo().args(build))?;
-    let rounds = if long { (LONG_ROUNDS, LONG_LAUNCHES) } else { (ROUNDS, LAUNCHES) };
     let built = |name, kind| {
         executable(&messages, name, kind)
             .ok_or_else(|| Error::other(format!("cargo built no tests of {name} ({kind})")))
@@ -138,7 +137,7 @@ pub(crate) fn run(long: bool, filters: &[String]) -> Result<u8> {
     let mut failed = if filters.is_empty() { run_wall_tests(&built("bottle", "lib")?)? } else { 0 };
     for target in &TARGETS {
         let program = built(target.name, "test")?;
-        let code = run_ignored(target, &program, &images, rounds, filters)?;
+        let code = run_ignored(target, &program, &images, long, filters)?;
         failed = if failed == 0 { code } else { failed };
     }
     Ok(failed)
@@ -158,9 +157,10 @@ fn run_ignored(
     target: &Target,
     program: &Path,
     images: &[Image],
-    (rounds, launches): (&str, &str),
+    long: bool,
     filters: &[String],
 ) -> Result<u8> {
+    let (rounds, launches) = if long { (LONG_ROUNDS, LONG_LAUNCHES) } else { (ROUNDS, LAUNCHES) };
     println!("\n     Running the ignored tests of {}", target.name);
     let release = program.ancestors().nth(2).unwrap_or(program);
     // Its own process: it changes its network and takes signals.
@@ -193,12 +193,13 @@ fn run_ignored(
         }
     }
     if let Some(part) = target.wants.agent {
-        match images::agent::ensure() {
+        // The image is a gigabyte, and the programs take minutes each in an emulated host.
+        let image = if long { images::agent::ensure() } else { Err(Error::other("they are for --long")) };
+        match image {
             Ok(archive) => variables.push(assignment("BOTTLE_TEST_IMAGE_AGENT", &archive)),
-            // The same of its registries.
             Err(error) => {
                 let count = count_ignored(program, part, filters)?;
-                println!("SKIPPED: {count} tests of agents' programs: no image: {error}");
+                println!("SKIPPED: {count} tests of agents' programs: {error}");
                 skip.extend(["--skip", part]);
             }
         }

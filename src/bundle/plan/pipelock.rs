@@ -103,6 +103,9 @@ pub(super) fn part(manifest: &BundleManifest) -> Part {
             // Of pipelock's own environment, which holds none.
             "scan_env": false,
         },
+        // pipelock looks for one among all of a body's strings, sorted: `type` twelve times is a valid phrase, checksum and all, and a
+        // request to a model that offers it tools has that many.
+        "seed_phrase_detection": { "enabled": false },
         // What comes back is data to the agent, and often about secrets and instructions: it is written down, and goes on.
         "response_scanning": {
             "enabled": true,
