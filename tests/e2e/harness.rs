@@ -438,10 +438,21 @@ pub(crate) fn until_no_vmm() {
 
 /// Waits for something that the death of a process brings about.
 #[track_caller]
-pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + ORPHAN_LIMIT;
+pub(crate) fn until(what: &str, done: impl FnMut() -> bool) {
+    within(ORPHAN_LIMIT, what, done);
+}
+
+/// Waits for something that takes as long as the machine is busy: a program of Python's that starts, for one.
+#[track_caller]
+pub(crate) fn eventually(what: &str, done: impl FnMut() -> bool) {
+    within(LIMIT, what, done);
+}
+
+#[track_caller]
+fn within(limit: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !done() {
-        assert!(Instant::now() < deadline, "not within {ORPHAN_LIMIT:?}: {what}: VMMs {:?}", vmm_processes());
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}: VMMs {:?}", vmm_processes());
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::docker;
-use crate::harness::until;
+use crate::harness::eventually;
 use crate::upstream;
 
 /// The server's names: the one that a route leads to, and one that is not allowed at first.
@@ -148,7 +148,7 @@ fn free_port(address: std::net::Ipv4Addr) -> u16 {
 
 pub(super) fn start(command: &mut Command, listens: SocketAddrV4) -> Child {
     let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    until("the server listens", || TcpStream::connect(listens).is_ok());
+    eventually("the server listens", || TcpStream::connect(listens).is_ok());
     server
 }
 
