@@ -38,7 +38,7 @@ fn a_bottle_in_the_background_is_stopped_and_resumed() {
     let seen = home.look("one");
     assert_eq!((seen["status"].as_str(), seen["kept"].as_bool()), (Some("running"), Some(true)), "{seen}");
     assert_eq!(home.ok(&["ps", "-q"]), "one\n");
-    assert!(home.ok(&["ps"]).lines().nth(1).unwrap().starts_with("one   running, started "));
+    assert!(home.ok(&["ps"]).lines().nth(1).unwrap().starts_with("one   -      -       running, started "));
     let logged = home.expect(0, &["logs", "one"]);
     assert_eq!((logged.text(), &*logged.stderr), ("run\nready\n", "problem\n"));
     assert_eq!(home.ok(&["logs", "--tail", "1", "one"]), "ready\n");
