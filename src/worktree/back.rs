@@ -29,8 +29,8 @@ pub fn diff(agent: &Agent, slug: &str, bottle: &Path, stat: bool) -> Result<(), 
     let work = guest::snapshot(agent, &base.made())?;
     let repository = Repository::of(&base.top)?;
     // Where objects that nobody wants are gone with the directory. Those that are here already are found where they are.
-    let failed = |source| WorktreeError::Thread(source);
-    let place = tempfile::Builder::new().prefix("bottle-diff-").tempdir().map_err(failed)?;
+    let place = tempfile::Builder::new().prefix("bottle-diff-").tempdir();
+    let place = place.map_err(WorktreeError::file("make", std::env::temp_dir()))?;
     let format = text("rev-parse", git(&base.top, ["rev-parse", "--show-object-format"]))?;
     let format = format!("--object-format={format}");
     output("init", git(place.path(), ["init", "--quiet", "--bare", "--template=", &format]))?;
@@ -47,7 +47,7 @@ pub fn diff(agent: &Agent, slug: &str, bottle: &Path, stat: bool) -> Result<(), 
     let shown = shown.stdout(Stdio::inherit()).stderr(Stdio::inherit()).status();
     match shown.map_err(WorktreeError::NoGit)?.success() {
         true => Ok(()),
-        false => Err(WorktreeError::Git { verb: "diff", said: "it says why".to_owned() }),
+        false => Err(WorktreeError::Diff),
     }
 }
 

@@ -63,7 +63,8 @@ fn without_credentials(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-fn quoted(text: &str) -> String {
+/// Text as git reads it in a configuration, be it a value or the name of a subsection.
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {

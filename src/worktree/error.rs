@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::state::StateError;
-use crate::vm::agent::{AgentError, CopyError};
+use crate::vm::agent::{AgentError, CopyError, ExitStatus};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum WorktreeError {
     /// A file could not be read or written here.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `read`, `write` or `make`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -52,10 +52,10 @@ pub enum WorktreeError {
     #[error("cannot run git in the guest: {0}")]
     Agent(#[source] Box<AgentError>),
     /// git failed in the guest.
-    #[error("git in the guest {how}: {said}")]
+    #[error("git in the guest failed with {status}: {said}")]
     Guest {
         /// How it ended.
-        how: String,
+        status: ExitStatus,
         /// The end of what it printed, fit for a terminal.
         said: String,
     },
@@ -85,9 +85,12 @@ pub enum WorktreeError {
     /// The bottle is not there, or does not run.
     #[error(transparent)]
     State(#[from] StateError),
-    /// A thread could not be started.
+    /// A thread, or a pipe to one, could not be had.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+    /// git showed what it was to show, and failed.
+    #[error("git diff failed")]
+    Diff,
 }
 
 impl WorktreeError {
@@ -113,6 +116,7 @@ impl WorktreeError {
             Self::Copy(error) => return error.hint().map(str::to_owned),
             Self::Agent(error) => return error.hint().map(str::to_owned),
             Self::Git { .. } => "`git fsck` shows whether the repository here is whole".to_owned(),
+            Self::Diff => "what git said is above".to_owned(),
             Self::File { .. } | Self::Thread(_) => return None,
         })
     }

@@ -1,6 +1,7 @@
 //! git in the guest, which may do and say anything: what it prints is limited, and only objects that git here has checked count.
 
-use std::io::{Read as _, Write as _};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -80,10 +81,13 @@ pub(super) fn fetch(
     let words: Vec<String> =
         commits.iter().map(|id| (*id).to_owned()).chain(known.map(|id| format!("^{id}"))).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // What it complains of goes to a file: a pipe that nobody reads would be full some day, and hold it up.
+    let complaint = tempfile::tempfile().map_err(WorktreeError::file("make", std::env::temp_dir()))?;
+    let copy = complaint.try_clone().map_err(WorktreeError::NoGit)?;
     let mut index = git(dir, ["index-pack", "--stdin", "--fix-thin", "--strict", PACK_MAX_BYTES]);
-    index.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut index = Unpacking(index.spawn().map_err(WorktreeError::NoGit)?);
-    let mut pack = index.0.stdin.take();
+    index.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(copy);
+    let mut index = Unpacking { git: index.spawn().map_err(WorktreeError::NoGit)?, complaint };
+    let mut pack = index.git.stdin.take();
     let sent = run(agent, PACK, &words, |data| {
         let written = pack.as_mut().map_or(Ok(()), |pack| pack.write_all(data));
         written.map_err(|_| WorktreeError::Hostile("a pack that git does not take"))
@@ -98,25 +102,33 @@ pub(super) fn fetch(
 }
 
 /// `git index-pack` under way. It does not outlive this.
-struct Unpacking(Child);
+struct Unpacking {
+    git: Child,
+    complaint: File,
+}
 
 impl Unpacking {
     /// Waits for it, whose input has ended.
     fn end(mut self) -> Result<(), WorktreeError> {
-        let mut complaint = Vec::new();
-        if let Some(mut stderr) = self.0.stderr.take() {
-            stderr.read_to_end(&mut complaint).map_err(WorktreeError::NoGit)?;
+        if self.git.wait().map_err(WorktreeError::NoGit)?.success() {
+            return Ok(());
         }
-        let status = self.0.wait().map_err(WorktreeError::NoGit)?;
-        if status.success() { Ok(()) } else { Err(WorktreeError::Pack { said: said(&complaint) }) }
+        let mut complaint = Vec::new();
+        let from =
+            self.complaint.metadata().map_or(0, |meta| meta.len().saturating_sub(SAID_MAX_BYTES as u64));
+        self.complaint
+            .seek(SeekFrom::Start(from))
+            .and_then(|_| self.complaint.read_to_end(&mut complaint))
+            .map_err(WorktreeError::NoGit)?;
+        Err(WorktreeError::Pack { said: said(&complaint) })
     }
 }
 
 impl Drop for Unpacking {
     fn drop(&mut self) {
         // Both fail only if it has ended.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        drop(self.git.kill());
+        drop(self.git.wait());
     }
 }
 
@@ -156,17 +168,10 @@ fn finish(
             }
             ExecEvent::Exited(ExitStatus::Code(0)) => return Ok(()),
             ExecEvent::Exited(status) => {
-                return Err(WorktreeError::Guest { how: ended(status), said: said(&complaint) });
+                return Err(WorktreeError::Guest { status, said: said(&complaint) });
             }
             // Nobody has asked for that.
             ExecEvent::Detached => return Err(WorktreeError::Hostile("the end of a process that goes on")),
         }
-    }
-}
-
-fn ended(status: ExitStatus) -> String {
-    match status {
-        ExitStatus::Code(code) => format!("exited with code {code}"),
-        ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
     }
 }

@@ -27,6 +27,7 @@ mod guest;
 mod send;
 
 pub use back::{Pulled, diff, pull};
+pub(crate) use config::quoted;
 pub use error::WorktreeError;
 pub use find::Worktree;
 pub(crate) use send::put;

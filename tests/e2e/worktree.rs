@@ -151,7 +151,7 @@ fn a_repository_in_hostile_hands_runs_nothing_here_and_hides_nothing() {
     for (git, said) in [
         ("echo refs/heads/main", "no commit's name"),
         ("[ $1 = commit-tree ] && exec yes; exec /usr/bin/git \"$@\"", "more than the name of a commit"),
-        ("exit 3", "exited with code 3"),
+        ("exit 3", "exit code 3"),
         (
             "[ $1 = pack-objects ] && head -c 100000 /dev/urandom && exit; exec /usr/bin/git \"$@\"",
             "git here does not take",
@@ -181,7 +181,7 @@ fn a_repository_in_hostile_hands_runs_nothing_here_and_hides_nothing() {
     // A tree that no git makes.
     shell.run("rm -rf .git");
     let refused = refused_pull(&home);
-    assert!(refused.contains("git in the guest exited with code"), "{refused}");
+    assert!(refused.contains("git in the guest failed with exit code"), "{refused}");
 
     // What can't be brought back stays where it is.
     shell.end();

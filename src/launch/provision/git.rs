@@ -8,6 +8,7 @@
 use super::ProvisionError;
 use super::hands::{As, Hands};
 use crate::plan::GitUser;
+use crate::worktree::quoted;
 
 const STEP: &str = "git";
 const CONFIG: &str = "/etc/bottle/gitconfig";
@@ -61,7 +62,6 @@ fn configure(hands: &Hands<'_>, words: &[&str]) -> Result<bool, ProvisionError> 
 
 /// The file, as git-config(1) has it.
 fn config(upstreams: &[InsteadOf]) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let section =
         |one: &InsteadOf| format!("[url {}]\n\tinsteadOf = {}\n", quoted(&one.gate), quoted(&one.url));
     let sections = upstreams.iter().map(section);
