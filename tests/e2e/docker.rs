@@ -4,9 +4,14 @@
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Once;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::harness::archive;
 
 /// `{"label":["bottle.slug"]}`, as it stands in a URL: everything that any bottle has made.
 const OURS: &str = "filters=%7B%22label%22%3A%5B%22bottle.slug%22%5D%7D";
@@ -49,6 +54,40 @@ pub(crate) fn host_address() -> Ipv4Addr {
     let subnet = network["IPAM"]["Config"][0]["Subnet"].as_str().unwrap().to_owned();
     let base: Ipv4Addr = subnet.split('/').next().unwrap().parse().unwrap();
     Ipv4Addr::from_bits(base.to_bits() + 1)
+}
+
+/// A container that stands for somebody outside. It ends with this.
+pub(crate) struct Outsider {
+    id: String,
+}
+
+impl Outsider {
+    /// Runs a command in it, on the host's own network, since docker lets nothing pass from one of its networks to another. It sees
+    /// this directory where the host has it.
+    pub(crate) fn start(dir: &Path, command: &[&str]) -> Self {
+        static IMAGE: Once = Once::new();
+        // It takes half a minute in an emulated host, and most tests want no such container.
+        IMAGE.call_once(|| {
+            drop(docker(&["load", "--quiet", "--input", archive("upstream").to_str().unwrap()]))
+        });
+        let volume = format!("--volume={0}:{0}", dir.display());
+        let run = ["run", "--detach", "--pull=never", "--network=host", &volume, "bottle-test/upstream"];
+        Self { id: docker(&[&run, command].concat()).trim().to_owned() }
+    }
+}
+
+impl Drop for Outsider {
+    fn drop(&mut self) {
+        // Of a test that fails, this is not to be the reason that is seen.
+        drop(Command::new("docker").args(["rm", "--force", &self.id]).output());
+    }
+}
+
+/// Runs docker's own program to its end; what it prints.
+fn docker(words: &[&str]) -> String {
+    let output = Command::new("docker").args(words).output().unwrap();
+    assert!(output.status.success(), "docker {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// All that docker keeps of the one bundle there is, but for its log.

@@ -1,9 +1,7 @@
 //! The real programs of providers in their image, behind the real daemons: Claude Code and Codex, which talk to a stand-in for their
 //! APIs and take it for the real ones.
 
-use std::net::SocketAddrV4;
 use std::path::Path;
-use std::process::{Child, Command};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -12,7 +10,7 @@ use tempfile::TempDir;
 
 use super::outside::{self, REAL};
 use super::run::{Guest, sidecars_image};
-use crate::docker;
+use crate::docker::{self, Outsider};
 use crate::harness::{Bottle, Shell, archive, bottle, cache};
 use crate::tmux::Tmux;
 use crate::upstream;
@@ -31,7 +29,7 @@ const SIGNATURE: &str = "the-real-signature-of-this-token";
 /// A stand-in for both APIs, and a machine with logins for them.
 struct Api {
     dir: TempDir,
-    server: Child,
+    _server: Outsider,
 }
 
 impl Api {
@@ -42,7 +40,6 @@ impl Api {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let (ca, chain) = upstream::certificates(&[ANTHROPIC, CHATGPT]);
-        let address = docker::host_address();
         for (name, content) in [
             ("ca.pem", &*ca),
             ("chain.pem", &chain),
@@ -54,10 +51,8 @@ impl Api {
         ] {
             std::fs::write(at(name), content).unwrap();
         }
-        let mut python = Command::new("python3");
-        python.arg(at("api.py")).arg(address.to_string()).arg(at("chain.pem")).arg(at("requests"));
-        let server = outside::start(python.args([PROMPT, ANSWER]), SocketAddrV4::new(address, 443));
-        Self { dir, server }
+        let server = outside::python(dir.path(), "api.py", &[PROMPT, ANSWER]);
+        Self { dir, _server: server }
     }
 
     fn path(&self) -> &Path {
@@ -94,13 +89,6 @@ impl Api {
                 headers.iter().filter(|pair| pair[0] == "authorization").map(|pair| &pair[1]).collect();
             assert_eq!(credentials, [&json!(format!("Bearer {token}"))], "{request}");
         }
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        drop(self.server.kill());
-        drop(self.server.wait());
     }
 }
 

@@ -1,15 +1,16 @@
-//! The world that a bundle's daemons reach: a server with TLS, a git server behind sshd, tokens and keys in files of the host's.
+//! The world that a bundle's daemons reach: a server with TLS and a git server behind sshd, in containers of their own; tokens and keys
+//! in files of the host's.
 
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use bottle::bundle::{AuthScheme, BundleManifest, GitUpstream, Route, TokenSource};
 use bottle_gates::push::PushRule;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::docker;
+use crate::docker::{self, Outsider};
 use crate::harness::eventually;
 use crate::upstream;
 
@@ -23,7 +24,7 @@ pub(super) const REAL: &str = "sk-ant-api03-real0000000000000000000000";
 /// See the module. All of it ends with this.
 pub(super) struct Outside {
     dir: TempDir,
-    servers: Vec<Child>,
+    _servers: [Outsider; 2],
     git: GitUpstream,
 }
 
@@ -42,11 +43,9 @@ impl Outside {
         ] {
             std::fs::write(at(name), content).unwrap();
         }
-        let mut python = Command::new("python3");
-        python.arg(at("upstream.py")).arg(address.to_string()).arg(at("chain.pem")).arg(at("requests"));
+        let api = python(dir.path(), "upstream.py", &[]);
         let (sshd, git) = git_server(dir.path(), SocketAddrV4::new(address, free_port(address)));
-        let servers = vec![start(&mut python, SocketAddrV4::new(address, 443)), sshd];
-        Self { dir, servers, git }
+        Self { dir, _servers: [api, sshd], git }
     }
 
     /// What a bottle may reach of it.
@@ -107,26 +106,15 @@ impl Outside {
     }
 }
 
-impl Drop for Outside {
-    fn drop(&mut self) {
-        for server in &mut self.servers {
-            drop(server.kill());
-            drop(server.wait());
-        }
-    }
-}
-
 /// An sshd, and the one repository behind it.
-fn git_server(dir: &Path, listen: SocketAddrV4) -> (Child, GitUpstream) {
+fn git_server(dir: &Path, listen: SocketAddrV4) -> (Outsider, GitUpstream) {
     for key in ["identity", "host-key"] {
         run(dir, &["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", key]);
     }
     std::fs::copy(dir.join("identity.pub"), dir.join("authorized-keys")).unwrap();
     std::fs::write(dir.join("sshd-config"), upstream::sshd_config(dir, listen)).unwrap();
-    // sshd that runs as root wants it.
-    std::fs::create_dir_all("/run/sshd").unwrap();
-    let mut sshd = Command::new("/usr/sbin/sshd");
-    let sshd = start(sshd.args(["-D", "-e", "-f"]).arg(dir.join("sshd-config")), listen);
+    let config = dir.join("sshd-config").display().to_string();
+    let sshd = start(dir, &["/usr/sbin/sshd", "-D", "-e", "-f", &config], listen);
     run(dir, &["git", "init", "-q", "--bare", "-b", "main", "upstream.git"]);
     run(dir, &["git", "clone", "-q", "upstream.git", "author"]);
     run(dir, &["git", "-C", "author", "commit", "-q", "--allow-empty", "-m", "one"]);
@@ -146,8 +134,18 @@ fn free_port(address: std::net::Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
-pub(super) fn start(command: &mut Command, listens: SocketAddrV4) -> Child {
-    let server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+/// One of the servers in Python, of this directory, with its certificate and what it writes requests to.
+pub(super) fn python(dir: &Path, program: &str, more: &[&str]) -> Outsider {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let address = docker::host_address();
+    let (program, host, chain, requests) =
+        (at(program), address.to_string(), at("chain.pem"), at("requests"));
+    let words = [&["python3", &*program, &host, &chain, &requests], more].concat();
+    start(dir, &words, SocketAddrV4::new(address, 443))
+}
+
+fn start(dir: &Path, command: &[&str], listens: SocketAddrV4) -> Outsider {
+    let server = Outsider::start(dir, command);
     eventually("the server listens", || TcpStream::connect(listens).is_ok());
     server
 }

@@ -104,10 +104,15 @@ impl Guest {
 
     /// None of the secrets is in the guest, nor in what the host keeps of it: the VM's memory, in which are all of the guest's
     /// processes and their environments, its disk and all else of its directory, what docker keeps, and all command lines.
-    pub(super) fn assert_nowhere(&self, secrets: &[&str]) {
+    pub(super) fn assert_nowhere(&mut self, secrets: &[&str]) {
         let vmm = vmm_processes();
         let [vmm] = vmm.as_slice() else { panic!("{vmm:?}") };
-        assert!(in_memory(*vmm, &["-- end of 1 --"]), "what is in the guest's memory was not found there");
+        // Put together in the guest, so that it is in the memory of nothing else.
+        self.run("IN_MEMORY=what-is-$(echo here)-is-found sleep 1000 &");
+        assert!(
+            in_memory(*vmm, &["what-is-here-is-found"]),
+            "the environment of a process in the guest was not found"
+        );
         assert!(!in_memory(*vmm, secrets), "in the memory of the VM");
         let docker = docker::bundle_inspected();
         let mut lines = Command::new("grep");

@@ -64,6 +64,7 @@ const PLAIN: Base = Base::new("base", &[]);
 const TOOLS: Base = Base::new("tools-base", &["less", "procps", "tmux", "vim-tiny"]);
 const PROXY: Base = Base::new("proxy-base", &["busybox-static", "tinyproxy"]);
 const CLIENT: Base = Base::new("client-base", &["ca-certificates", "curl", "git"]);
+const UPSTREAM: Base = Base::new("upstream-base", &["git", "openssh-server", "python3"]);
 const LARGE: Base = Base::new("large-base", &["gcc", "git", "libc6-dev", "make"]);
 const NODE: Base = Base {
     installer: debootstrap::Installer::Apt,
@@ -91,7 +92,7 @@ pub(crate) const BENCH: [Recipe; 2] = [
 ];
 
 /// Those of tests and demo.
-pub(crate) const ALL: [Recipe; 5] = [
+pub(crate) const ALL: [Recipe; 6] = [
     Recipe {
         name: "client",
         dockerfile: include_str!("../../images/client.Dockerfile"),
@@ -121,6 +122,13 @@ pub(crate) const ALL: [Recipe; 5] = [
         dockerfile: include_str!("../../images/proxy.Dockerfile"),
         base: &PROXY,
         in_docker: true,
+    },
+    // Some tests load it themselves.
+    Recipe {
+        name: "upstream",
+        dockerfile: include_str!("../../images/upstream.Dockerfile"),
+        base: &UPSTREAM,
+        in_docker: false,
     },
 ];
 
