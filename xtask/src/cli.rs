@@ -21,14 +21,14 @@ enum Verb {
     Kvm(Kvm),
     /// Make the images of tests, demo and bench, if they are not in the cache, and print their paths
     Images {
-        /// client, debian, fidelity, node-user, proxy (all of these if none is named), bench-debian, bench-node, sidecars,
-        /// agent
+        /// client, debian, fidelity, node-user, proxy, upstream (all of these if none is named), bench-debian,
+        /// bench-node, sidecars, agent
         names: Vec<String>,
     },
     /// Show what bottle does, on real images, and how long it takes
     Demo {
-        /// Run the script itself, with this guest image and this bundle
-        #[arg(long, hide = true, num_args = 2, value_names = ["ARCHIVE", "REFERENCE"])]
+        /// Run the script itself, with these images
+        #[arg(long, hide = true, num_args = 4, value_names = ["DEBIAN", "CLIENT", "UPSTREAM", "BUNDLE"])]
         inside: Option<Vec<String>>,
     },
     /// Measure what bottle costs, each as a ratio to a reference that is measured beside it
@@ -123,8 +123,15 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
         Verb::Demo { inside: None } => demo::run().map(ExitCode::from),
         Verb::Demo { inside: Some(words) } => {
-            let [guest, bundle] = words.as_slice() else { return Ok(ExitCode::from(crate::error::FAILED)) };
-            demo::run_inside(guest.into(), bundle)
+            let [debian, client, upstream, bundle] = words.as_slice() else {
+                return Ok(ExitCode::from(crate::error::FAILED));
+            };
+            demo::run_inside(&demo::Images {
+                debian: debian.as_ref(),
+                client: client.as_ref(),
+                upstream,
+                bundle,
+            })
         }
         Verb::Bench { inside_docker: Some(image), .. } => bench::run_inside_docker(&image),
         Verb::Bench { parts, size, inside: None, bundle_image, .. } => {

@@ -3,7 +3,9 @@
 use std::{env, ffi::OsString, path::Path, process::ExitCode, time::Instant};
 
 use super::{
+    Images,
     listener::{Listener, SECRET},
+    outside::{Outside, TOKEN},
     step::{ANYTHING, Environment, Step},
 };
 use crate::error::{Context, Result};
@@ -12,24 +14,34 @@ use crate::error::{Context, Result};
 const SIZE: &str = "--cpus 1 --memory 512";
 
 /// Runs all steps and says whether everything was as it should be.
-pub(super) fn run(programs: &Path, guest: &Path, bundle: &str) -> Result<ExitCode> {
+pub(super) fn run(programs: &Path, images: &Images<'_>) -> Result<ExitCode> {
     let start = Instant::now();
     let work = tempfile::tempdir().doing("make a temporary directory")?;
-    let environment = environment(programs, guest, bundle, work.path());
+    let environment = environment(programs, images, work.path());
     println!("\nThe commands below see these:");
-    println!("  PATH    begins with {}", programs.display());
-    println!("  IMAGE   docker-archive:{}", guest.display());
-    println!("  SIZE    {SIZE}, modest, since an emulated processor is slow");
-    println!("  BUNDLE  {bundle}, an image with a plain proxy and a web server");
+    println!("  PATH        begins with {}", programs.display());
+    println!("  IMAGE       docker-archive:{}", images.debian.display());
+    println!("  SIZE        {SIZE}, modest, since an emulated processor is slow");
+    println!("  BUNDLE      {}, the image of the bundle's daemons", images.bundle);
+    println!("  DEMO_TOKEN  {TOKEN}");
+    println!(
+        "  REQUESTS    a file to which the demo's API, in a container of its own, writes what it is asked"
+    );
     let listener = Listener::start()?;
+    let _outside = Outside::start(work.path(), images.client, images.upstream, &listener)?;
     let mut problems = Vec::new();
-    let (alone, behind) = (alone(), behind_a_bundle(listener.port));
+    let (alone, behind) = (alone(), an_agent(listener.port));
     let count = alone.len() + behind.len();
     println!("\n-- A microVM without a network --");
     for step in alone {
         problems.extend(step.show(&environment)?);
     }
-    println!("\n-- A bottle: a microVM whose only way out is one port of one container --");
+    println!("\n-- An agent in a bottle: a microVM whose only way out is a bundle of daemons made for it --");
+    if images.bundle.ends_with("-stand-in") {
+        println!(
+            "The pipelock in this bundle is a stand-in that knows its allowlist and looks for no secrets: the module could not be had."
+        );
+    }
     for step in behind {
         problems.extend(step.show(&environment)?);
     }
@@ -47,17 +59,21 @@ pub(super) fn run(programs: &Path, guest: &Path, bundle: &str) -> Result<ExitCod
 }
 
 /// `bottle` keeps its state and its images in directories of the demo's own: the first step shows an import.
-fn environment(programs: &Path, guest: &Path, bundle: &str, work: &Path) -> Environment {
+fn environment(programs: &Path, images: &Images<'_>, work: &Path) -> Environment {
     let mut path = OsString::from(programs);
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
     let mut image = OsString::from("docker-archive:");
-    image.push(guest);
+    image.push(images.debian);
     vec![
         ("PATH", path),
         ("IMAGE", image),
         ("SIZE", SIZE.into()),
-        ("BUNDLE", bundle.into()),
+        ("BUNDLE", images.bundle.into()),
+        ("DEMO_TOKEN", TOKEN.into()),
+        ("PROJECT", work.join("project").into()),
+        ("REQUESTS", work.join("requests").into()),
+        ("BOTTLE_CONFIG_DIR", work.join("config").into()),
         ("BOTTLE_STATE_DIR", work.join("state").into()),
         ("BOTTLE_CACHE_DIR", work.join("cache").into()),
     ]
@@ -97,41 +113,58 @@ fn alone() -> Vec<Step> {
     ]
 }
 
-fn behind_a_bundle(host_port: u16) -> Vec<Step> {
-    let bottle = "bottle run --timings $SIZE --image $IMAGE --bundle-image $BUNDLE --bundle-port 8888 --";
+fn an_agent(host_port: u16) -> Vec<Step> {
     vec![
         Step {
-            about: "A request through the proxy in the bundle, to the web server behind it, is answered:",
-            line: format!(
-                "{bottle} bash -c '\n  \
-                 proxy=${{HTTP_PROXY#http://}}; echo \"the proxy is $proxy\"; exec 3<>/dev/tcp/${{proxy/://}}\n  \
-                 printf \"GET http://127.0.0.1:8080/ HTTP/1.0\\r\\n\\r\\n\" >&3; cat <&3'"
-            ),
+            about: "The manifest says what the agent is, and what it may reach; the token is in this shell's environment:",
+            line: "cat $BOTTLE_CONFIG_DIR/bottle.toml".into(),
             code: 0,
-            wanted: &["the proxy is 127.0.0.", "200 OK", "the page behind the proxy"],
-            unwanted: &[],
+            wanted: &["[agent.visitor]"],
+            unwanted: &[TOKEN],
         },
         Step {
-            about: "Something listens on the host's own loopback, and the host can reach it:",
+            about: "The agent is a script in a git repository; it works on a copy of that:",
+            line: "cat $PROJECT/visit.sh".into(),
+            code: 0,
+            wanted: &["api.demo.example"],
+            unwanted: &[TOKEN],
+        },
+        Step {
+            about: "Something listens on this machine's own 127.0.0.1, and the machine can reach it:",
             line: format!("cat </dev/tcp/127.0.0.1/{host_port}"),
             code: 0,
             wanted: &[SECRET],
             unwanted: &[],
         },
         Step {
-            about: "The guest cannot, though it can reach its proxy:",
-            line: format!(
-                "{bottle} bash -c '\n  \
-                 proxy=${{HTTP_PROXY#http://}}; exec 3<>/dev/tcp/${{proxy/://}} && echo \"the proxy: connected\"\n  \
-                 cat </dev/tcp/127.0.0.1/{host_port}'"
-            ),
-            code: 1,
-            wanted: &["the proxy: connected", "Permission denied"],
-            unwanted: &[SECRET],
+            about: "The agent asks the API, which greets the owner of the token. It never held that, and reaches nothing else:",
+            line: "bottle run --yes --timings --cwd=$PROJECT --bundle-image $BUNDLE visitor".into(),
+            code: 0,
+            wanted: &[
+                "I am agent, in /workspace on a Linux",
+                "Hello, you are the owner of this account.",
+                "allowlist",
+                "An Agent: Say who was here",
+            ],
+            unwanted: &[TOKEN, SECRET, "Who are you?"],
+        },
+        Step {
+            about: "What the API was asked: with the real token, which was put in on the way:",
+            line: "cat $REQUESTS".into(),
+            code: 0,
+            wanted: &["GET /v1/whoami, authorization: Bearer ", TOKEN],
+            unwanted: &["nothing"],
+        },
+        Step {
+            about: "The agent's work is in the repository, as a branch to be looked at, and the working tree is as it was:",
+            line: "git -C $PROJECT log --format='%D %an: %s' --branches && git -C $PROJECT status --short".into(),
+            code: 0,
+            wanted: &["bottle/visitor-", "An Agent: Say who was here", "main"],
+            unwanted: &["notes.txt"],
         },
         Step {
             about: "All of it is gone, VM, container, network and state; so this prints nothing:",
-            line: "docker ps --all --quiet --filter name=bottle; docker network ls --quiet --filter name=bottle\n\
+            line: "docker ps --all --quiet --filter name=bottle-; docker network ls --quiet --filter name=bottle-\n\
                    find $BOTTLE_STATE_DIR -mindepth 1 -type d"
                 .into(),
             code: 0,
