@@ -1,3 +1,3 @@
 module github.com/luckyPipewrench/pipelock
 
-go 1.26
+go 1.23

@@ -30,7 +30,8 @@ pub(super) fn get(builder: &Builder, names: &[&str]) -> Result<()> {
     import_tree(docker, &tree, DEBIAN, &[])?;
     if names.contains(&GOLANG) {
         let go = command::text(Command::new("go").args(["env", "GOROOT"]))?;
-        let copy = ["--archive", "--no-target-directory", go.trim()];
+        // Debian's has links to where its other half is.
+        let copy = ["--archive", "--dereference", "--no-target-directory", go.trim()];
         command::output(Command::new("cp").args(copy).arg(tree.join(GO_ROOT)))?;
         import_tree(docker, &tree, GOLANG, &[GO_ENV])?;
     }

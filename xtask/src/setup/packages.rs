@@ -59,6 +59,8 @@ const PACKAGES: &[Package] = &[
     // dockerd runs no container without its parser where AppArmor is on.
     unless("apparmor", &["sh", "-c", "! grep -q Y /sys/module/apparmor/parameters/enabled"]),
     plain("debootstrap"),
+    // Whether pipelock's module can be had; what stands in for it is built with this Go, where no registry has an image with one.
+    Package { instead: Some(&["go", "version"]), ..from_backports("golang-go", "2:1.23") },
     plain("umoci"),
     // A registry for the tests of pulling.
     plain("docker-registry"),
