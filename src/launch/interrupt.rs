@@ -179,7 +179,8 @@ impl Interrupt {
         }
     }
 
-    /// From now on, signals go there. Teardown is given patience of its own: what ended the process does not count. A boot that was interrupted before it began ends at once.
+    /// From now on, signals go there. Teardown is given patience of its own: what ended the process does not count. A boot that was
+    /// interrupted before it began ends at once.
     pub(super) fn aim(&self, target: Target) {
         let interrupted = {
             let mut state = self.lock();

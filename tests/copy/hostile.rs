@@ -7,11 +7,9 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use bottle::vm::agent::{Copied, CopyError};
-use bottle_protocol::{
-    Base, ClientFrame, CopyPart, Entry, EntryKind, GuestFrame, Message, Owner, PutRequest, Request, hello,
-};
+use bottle_protocol::{ClientFrame, CopyPart, Entry, EntryKind, GuestFrame, Message, hello};
 
-use crate::support::{LIMIT, Server, entry, frames, hostile, leftovers, names, options};
+use crate::support::{LIMIT, Server, entry, frames, hostile, leftovers, names, options, put};
 
 #[test]
 fn a_hostile_guest_gets_nothing_out_of_its_directory() {
@@ -99,18 +97,8 @@ fn what_a_hostile_guest_sends_as_a_tar_stream_has_no_way_out_in_it() {
 #[test]
 fn a_client_that_sends_nonsense_is_let_go() {
     let server = Server::start();
-    let put = || {
-        ClientFrame::Request(Request::Put(PutRequest {
-            base: Base::WorkingDir,
-            path: b"x".to_vec().into(),
-            name: None,
-            must_exist: false,
-            owner: Owner::Default,
-            keep: false,
-        }))
-    };
     let root = || ClientFrame::Part(CopyPart::Entry(entry("", EntryKind::Directory)));
-    for frames in [vec![put(), root(), ClientFrame::Signal(9)], vec![put(), put()], vec![root()]] {
+    for frames in [vec![put("x"), root(), ClientFrame::Signal(9)], vec![put("x"), put("x")], vec![root()]] {
         let mut bytes = hello().to_vec();
         frames.iter().for_each(|frame| frame.encode(&mut bytes).unwrap());
         let mut stream = UnixStream::connect(server.at("agent")).unwrap();

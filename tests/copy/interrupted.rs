@@ -6,9 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use bottle::vm::agent::{AgentError, Copied, CopyError, CopyStop, TransferError};
-use bottle_protocol::{Base, ClientFrame, CopyPart, EntryKind, Message, Owner, PutRequest, Request, hello};
+use bottle_protocol::{ClientFrame, CopyPart, EntryKind, Message, hello};
 
-use crate::support::{Server, entry, leftovers, names, options, wait_for};
+use crate::support::{Server, entry, leftovers, names, options, put, wait_for};
 
 #[test]
 fn what_is_interrupted_leaves_no_half_of_a_file() {
@@ -55,17 +55,9 @@ fn what_is_interrupted_leaves_no_half_of_a_file() {
 fn a_host_that_is_killed_leaves_nothing_in_the_guest() {
     let server = Server::start();
     // Not `bottle cp`, which needs a bottle: a client that begins and is gone, at every point of the protocol.
-    let put = PutRequest {
-        base: Base::WorkingDir,
-        path: b"x".to_vec().into(),
-        name: None,
-        must_exist: false,
-        owner: Owner::Default,
-        keep: false,
-    };
     let file = |path: &str, size| ClientFrame::Part(CopyPart::Entry(entry(path, EntryKind::File { size })));
     let frames = [
-        ClientFrame::Request(Request::Put(put)),
+        put("x"),
         ClientFrame::Part(CopyPart::Entry(entry("", EntryKind::Directory))),
         file("whole", 3),
         ClientFrame::Part(CopyPart::Content(b"abc".to_vec())),

@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bottle::vm::agent::{Agent, CopyOptions};
-use bottle_protocol::{Entry, EntryKind, GuestConfig, GuestFrame, Message, hello};
+use bottle_protocol::{
+    Base, ClientFrame, Entry, EntryKind, GuestConfig, GuestFrame, Message, Owner, PutRequest, Request, hello,
+};
 use tempfile::TempDir;
 
 /// For anything that takes well under a second on an idle machine.
@@ -140,4 +142,16 @@ pub(crate) fn frames(frames: &[GuestFrame]) -> Vec<u8> {
     let mut bytes = hello().to_vec();
     frames.iter().for_each(|frame| frame.encode(&mut bytes).unwrap());
     bytes
+}
+
+/// The beginning of a copy into the guest, to this path of its.
+pub(crate) fn put(path: &str) -> ClientFrame {
+    ClientFrame::Request(Request::Put(PutRequest {
+        base: Base::WorkingDir,
+        path: path.as_bytes().to_vec().into(),
+        name: None,
+        must_exist: false,
+        owner: Owner::Default,
+        keep: false,
+    }))
 }

@@ -168,14 +168,12 @@ impl<'a> Hands<'a> {
                 return Err(ProvisionError::Run { step, program, source: Box::new(source) });
             }
         };
-        let how = match status {
-            ExitStatus::Code(0) => return Ok(Finished::Done),
-            ExitStatus::Code(code) => format!("exited with code {code}"),
-            ExitStatus::Signal(signal) => format!("was ended by signal {signal}"),
-        };
+        if status == ExitStatus::Code(0) {
+            return Ok(Finished::Done);
+        }
         let said = printable(said.trim_ascii());
         let said = if said.is_empty() { said } else { format!(": {said}") };
-        Ok(Finished::Failed(format!("{program} {how} in the guest{said}")))
+        Ok(Finished::Failed(format!("{program} failed in the guest with {status}{said}")))
     }
 
     /// Its end, and the end of what it printed.

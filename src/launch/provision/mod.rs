@@ -11,8 +11,9 @@
 //! - [`supervise`]: the agent's program is told where it can ask for more.
 //! - [`hands`]: what the steps do it with.
 //!
-//! Each step does the same over again in a bottle that is resumed, whose bundle has another CA and other ports; only [`files`] leaves
-//! alone what is there, and what stands in the way in the agent's home is a warning then. The guest may be in an attacker's hands by then: what it says is limited, and believed by nobody but itself.
+//! Each step does the same over again in a bottle that is resumed, whose bundle has another CA and other ports; only [`files`]
+//! leaves alone what is there, and what stands in the way in the agent's home is a warning then. The guest may be in an attacker's
+//! hands by then: what it says is limited, and believed by nobody but itself.
 
 mod ca;
 mod error;
