@@ -1,7 +1,7 @@
-//! Builds the guest's init, a static Linux program of the machine's own architecture, and tells the crate where it is:
-//! `include_bytes!(env!("BOTTLE_GUEST_INIT"))`.
+//! Builds the programs that this crate carries, static Linux programs of the machine's own architecture, and tells it where they are:
+//! `include_bytes!(env!("BOTTLE_GUEST_INIT"))`, and `BOTTLE_SIDECAR`.
 //!
-//! `BOTTLE_GUEST_INIT_PATH` names one that was built before, for hosts that cannot build Linux programs.
+//! `BOTTLE_GUEST_INIT_PATH` and `BOTTLE_SIDECAR_PATH` name ones that were built before, for hosts that cannot build Linux programs.
 
 use std::env;
 use std::error::Error;
@@ -11,30 +11,46 @@ use std::process::Command;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The override.
-const PREBUILT: &str = "BOTTLE_GUEST_INIT_PATH";
+/// A program that the crate carries.
+struct Carried {
+    /// Its package, and its own name.
+    name: &'static str,
+    /// What it is, in an error.
+    what: &'static str,
+    /// Where the crate finds its path; `…_PATH` is the override.
+    variable: &'static str,
+}
+
+const CARRIED: [Carried; 2] = [
+    Carried { name: "bottle-guest", what: "the guest's init", variable: "BOTTLE_GUEST_INIT" },
+    Carried { name: "bottle-sidecar", what: "the program of the bundle's image", variable: "BOTTLE_SIDECAR" },
+];
 
 fn main() -> Result<()> {
-    println!("cargo::rerun-if-env-changed={PREBUILT}");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=Cargo.toml");
-    for package in ["guest", "protocol", "transfer"] {
+    for package in ["gates", "guest", "protocol", "sidecar", "transfer"] {
         println!("cargo::rerun-if-changed={package}/src");
         println!("cargo::rerun-if-changed={package}/Cargo.toml");
     }
-    let init = match env::var_os(PREBUILT) {
-        Some(path) => {
-            fs::canonicalize(&path).map_err(|error| format!("{PREBUILT}={}: {error}", path.display()))?
-        }
-        None => build()?,
-    };
-    check(&init)?;
-    println!("cargo::rustc-env=BOTTLE_GUEST_INIT={}", init.display());
+    for program in CARRIED {
+        let prebuilt = format!("{}_PATH", program.variable);
+        println!("cargo::rerun-if-env-changed={prebuilt}");
+        let path = match env::var_os(&prebuilt) {
+            Some(path) => {
+                fs::canonicalize(&path).map_err(|error| format!("{prebuilt}={}: {error}", path.display()))?
+            }
+            None => build(&program, &prebuilt)?,
+        };
+        check(&path)?;
+        println!("cargo::rustc-env={}={}", program.variable, path.display());
+    }
     Ok(())
 }
 
 /// Builds it with a cargo of its own, in a target directory beside the profiles' that they all share.
-fn build() -> Result<PathBuf> {
+fn build(program: &Carried, prebuilt: &str) -> Result<PathBuf> {
+    let Carried { name, what, .. } = program;
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let target = guest_target()?;
     let target_dir = shared_target_dir()?.join("guest");
@@ -50,20 +66,20 @@ fn build() -> Result<PathBuf> {
             cargo.env_remove(&name);
         }
     }
-    // With the target named, these flags go to the guest only, not to the build scripts of its dependencies.
+    // With the target named, these flags go to the program only, not to the build scripts of its dependencies.
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
     cargo.current_dir(&root).env(flags, "-C target-feature=+crt-static").env("CARGO_TARGET_DIR", &target_dir);
-    cargo.args(["build", "--quiet", "--locked", "--package", "bottle-guest", "--bin", "bottle-guest"]);
+    cargo.args(["build", "--quiet", "--locked", "--package", name, "--bin", name]);
     cargo.args(["--profile", "guest", "--target", &target]);
-    let status = cargo.status().map_err(|error| format!("cannot run cargo for the guest's init: {error}"))?;
+    let status = cargo.status().map_err(|error| format!("cannot run cargo for {what}: {error}"))?;
     if !status.success() {
         let hint = format!(
-            "the guest's init could not be built for {target} ({status}); hint: `rustup target add {target}` and a \
-             linker for it, or set {PREBUILT} to one built on Linux with `cargo build --profile guest -p bottle-guest`"
+            "{what} could not be built for {target} ({status}); hint: `rustup target add {target}` and a linker for it, \
+             or set {prebuilt} to one built on Linux with `cargo build --profile guest -p {name}`"
         );
         return Err(hint.into());
     }
-    Ok(target_dir.join(target).join("guest/bottle-guest"))
+    Ok(target_dir.join(target).join("guest").join(name))
 }
 
 /// The guest has the host's architecture. Musl if it is installed: its static programs are smaller.
@@ -85,9 +101,9 @@ fn shared_target_dir() -> Result<PathBuf> {
     Ok(marked.map_or_else(|| out.clone(), Path::to_path_buf))
 }
 
-/// Anything but a Linux program would only show as a guest that does not boot.
-fn check(init: &Path) -> Result<()> {
-    let bytes = fs::read(init).map_err(|error| format!("{}: {error}", init.display()))?;
+/// Anything but a Linux program would only show as a guest or a container that does not start.
+fn check(program: &Path) -> Result<()> {
+    let bytes = fs::read(program).map_err(|error| format!("{}: {error}", program.display()))?;
     let machine = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => 62u16,
         "aarch64" => 183,
@@ -98,6 +114,6 @@ fn check(init: &Path) -> Result<()> {
     if elf {
         Ok(())
     } else {
-        Err(format!("{} is not a Linux program of this machine's kind", init.display()).into())
+        Err(format!("{} is not a Linux program of this machine's kind", program.display()).into())
     }
 }
