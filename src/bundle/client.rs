@@ -8,7 +8,7 @@ use std::time::Duration;
 use bollard::API_DEFAULT_VERSION;
 
 use super::error::{BundleError, words};
-use super::socket::Surroundings;
+use super::socket::docker_socket;
 
 /// How long the daemon may take to answer at first. A running one takes milliseconds; but a connect can be what makes
 /// systemd start it, and that takes some 15 s on a slow machine.
@@ -29,7 +29,7 @@ impl Docker {
     /// Finds the daemon as the docker CLI does (`DOCKER_HOST`, the context in use, the usual sockets), and waits for
     /// its first answer.
     pub async fn connect() -> Result<Self, BundleError> {
-        Self::connect_to(&Surroundings::of_process().socket()?).await
+        Self::connect_to(&docker_socket()?).await
     }
 
     /// Connects to the daemon behind this socket.

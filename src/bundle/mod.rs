@@ -51,5 +51,6 @@ pub use plan::BundlePlan;
 pub use plan::git_gate::{GitGateError, GitUpstream};
 pub use remove::{Swept, sweep};
 pub use sidecars::{Sidecars, SidecarsSpec};
+pub(crate) use socket::docker_socket;
 pub use spec::{BundleSpec, Hardening, Mount};
 pub use tokens::read_tokens;

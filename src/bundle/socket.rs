@@ -15,6 +15,11 @@ use super::sys;
 /// The context that means "no context": the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
+/// The socket of the daemon that the docker CLI would use.
+pub(crate) fn docker_socket() -> Result<PathBuf, BundleError> {
+    Surroundings::of_process().socket()
+}
+
 /// What the search depends on, taken from the process's environment once.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {

@@ -1,4 +1,4 @@
-//! Images of the local docker daemon, through its API on `DOCKER_HOST` or docker's usual socket.
+//! Images of the local docker daemon, the one that bundles are made by, through its API.
 
 use std::error::Error as _;
 use std::io;
@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt};
 use super::config::ImageId;
 use super::error::ImageError;
 use super::input::Chunks;
+use crate::bundle::docker_socket;
 
 /// How long the daemon may take to begin its answer. Daemons before 25 write the whole image to a temporary directory
 /// before they send the first byte, which takes minutes for a large image on a slow disk.
@@ -40,13 +41,14 @@ pub(crate) struct Inspected {
 }
 
 impl Daemon {
-    /// Connects to the daemon that `DOCKER_HOST` names.
+    /// Connects to the daemon that the docker CLI would use.
     pub(crate) fn connect() -> Result<Self, ImageError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| ImageError::DaemonUnreachable(error.to_string()))?;
-        let docker = Docker::connect_with_defaults()
+        let socket = docker_socket().map_err(|error| ImageError::DaemonUnreachable(error.to_string()))?;
+        let docker = Docker::connect_with_host(&format!("unix://{}", socket.display()))
             .map_err(|error| ImageError::DaemonUnreachable(words(&error)))?
             .with_timeout(ANSWER_TIMEOUT);
         Ok(Self { runtime, docker })
