@@ -2,8 +2,9 @@
 //!
 //! Data passes from [`image`] (a docker image becomes `base.ext4`) to [`vm`] (a disk becomes a running guest);
 //! [`bundle`] is the container that the guest may reach, and [`launch`] puts the three together and takes them
-//! apart again. [`proposals`] is how an agent gets more rights. [`state`] says where all that lies on disk. [`probe`] looks for
-//! ways out of a guest. [`worktree`] takes a git working tree into a guest and brings back what became of it.
+//! apart again. [`own_images`] has docker build the images of our own. [`proposals`] is how an agent gets more rights. [`state`] says
+//! where all that lies on disk. [`probe`] looks for ways out of a guest. [`worktree`] takes a git working tree into a guest and
+//! brings back what became of it.
 //!
 //! # As a library
 //!
@@ -51,6 +52,7 @@ pub mod image;
 pub mod launch;
 pub mod logs;
 pub mod manifest;
+pub mod own_images;
 pub mod plan;
 pub mod probe;
 pub mod proposals;

@@ -317,7 +317,7 @@ impl BundleError {
 }
 
 /// Docker's own words, without the client library's frame around them.
-pub(super) fn words(error: &bollard::errors::Error) -> String {
+pub(crate) fn words(error: &bollard::errors::Error) -> String {
     use bollard::errors::Error;
     match error {
         Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
@@ -340,7 +340,7 @@ pub(super) fn words(error: &bollard::errors::Error) -> String {
 }
 
 /// The HTTP status docker answered with, if it answered.
-pub(super) fn status(error: &bollard::errors::Error) -> Option<u16> {
+pub(crate) fn status(error: &bollard::errors::Error) -> Option<u16> {
     match error {
         bollard::errors::Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,

@@ -42,6 +42,7 @@ mod tokens;
 pub use alias::{ALIASES, Alias};
 pub use client::Docker;
 pub use error::BundleError;
+pub(crate) use error::{status as docker_status, words as docker_words};
 pub(crate) use files::{ANSWERS, CONFIG, MANIFEST, PIPELOCK_LOG, PROPOSALS};
 pub use lifecycle::{Bundle, BundleSteps};
 pub use manifest::{

@@ -78,7 +78,7 @@ pub(crate) mod tarball;
 mod tree;
 #[cfg(test)]
 mod tree_tests;
-mod work;
+pub(crate) mod work;
 
 pub use check::Damage;
 pub use config::{BadDigest, ImageConfig, ImageId};

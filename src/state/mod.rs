@@ -20,6 +20,7 @@
 //!     └── vmm.log                 what else it prints
 //!
 //! $BOTTLE_CACHE_DIR, or $XDG_CACHE_HOME/bottle, or ~/.cache/bottle
+//! ├── builds/<image>              locked while docker builds that image, see `own_images`
 //! └── images/                     see `image`
 //!
 //! $XDG_DATA_HOME/bottle, or ~/.local/share/bottle

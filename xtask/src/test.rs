@@ -70,8 +70,9 @@ const OF_PIPELOCK: &str = "pipelock";
 
 /// Those that need a docker daemon or an sshd, those that need a kernel which lets root do all that root may, and those that
 /// need all of it and KVM.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target { name: "bundle", here: true, wants: NOTHING },
+    Target { name: "own_images", here: true, wants: NOTHING },
     Target { name: "sidecars", here: true, wants: Wants { sidecars: Some(""), ..NOTHING } },
     Target { name: "git_gate", here: true, wants: NOTHING },
     Target { name: "image_fidelity", here: true, wants: NOTHING },
