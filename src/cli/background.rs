@@ -18,6 +18,7 @@ use std::process::{ChildStdin, Command, ExitCode, Stdio};
 
 use bottle::image::Progress;
 use bottle::launch::{self, Event, LaunchError, Observer, Output, Timings};
+use bottle::own_images::BuildProgress;
 use bottle::plan::Plan;
 use bottle::vm::agent::ExitStatus;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,7 @@ struct Handed {
 /// What the launcher says.
 #[derive(Serialize, Deserialize)]
 enum Message {
+    Build(BuildProgress),
     Import(Progress),
     Runs { slug: String },
     Failed(Failure),
@@ -82,6 +84,7 @@ impl Order {
         hand_over(stdin, &handed).unwrap_or_default();
         for message in BufReader::new(stdout).lines() {
             match serde_json::from_str(&message.map_err(io)?).map_err(|error| io(error.into()))? {
+                Message::Build(progress) => line.show_build(&progress),
                 Message::Import(progress) => line.show(progress),
                 Message::Runs { slug } => {
                     drop(line);
@@ -157,6 +160,7 @@ impl Teller {
                 Ok(()) => self.logged = true,
                 Err(error) => log::warn!("cannot write {}/launcher.log: {error}", dir.display()),
             },
+            Event::Build(progress) => self.tell(&Message::Build(progress.clone())),
             Event::Import(progress) => self.tell(&Message::Import(progress)),
             Event::Runs { slug } => {
                 self.tell(&Message::Runs { slug: slug.to_owned() });

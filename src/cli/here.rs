@@ -23,6 +23,7 @@ pub(super) fn carry_out(
     let observer = Observer {
         interrupt: &interrupt,
         on_event: &mut |event| match event {
+            Event::Build(progress) => line.show_build(progress),
             Event::Import(progress) => line.show(progress),
             Event::Pulled(pulled) => pull::tell(pulled, quiet),
             _ => {}

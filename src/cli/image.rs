@@ -10,6 +10,7 @@ use bottle::state;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::build::BuildArgs;
 use super::check::CheckArgs;
 use super::import::ImportFlags;
 use super::progress::ProgressLine;
@@ -17,10 +18,11 @@ use super::report::CliError;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Imported images.
+/// Imported images, and those of bottle's own.
 #[derive(Debug, Subcommand)]
 pub(super) enum ImageVerb {
     Import(ImportArgs),
+    Build(BuildArgs),
     Ls(LsArgs),
     Inspect(InspectArgs),
     Check(CheckArgs),
@@ -91,6 +93,7 @@ impl ImageVerb {
                 let found: Result<Vec<_>, _> = args.images.iter().map(|name| store.find(name)).collect();
                 write_json(&mut out, &found?)
             }
+            Self::Build(args) => return args.run(quiet),
             Self::Check(args) => return args.run(&store, &mut out),
             Self::Rm(args) => {
                 for name in &args.images {

@@ -9,11 +9,12 @@
 //! - [`proposals`]: what agents ask for, and the operator's answers.
 //! - [`cp`] copies files into a bottle and out of it; [`diff`] and [`pull`] show and bring back what became of a working tree.
 //! - [`probe`] looks for ways out of a bottle.
-//! - [`image`], [`check`], [`gc`], [`doctor`]: what is on this machine.
+//! - [`image`], [`build`], [`check`], [`gc`], [`doctor`]: what is on this machine.
 //! - [`report`]: the one place where an error becomes a message, a hint and an exit code.
 //! - [`signals`]: Ctrl-C and its kin, for the launch under way.
 
 mod background;
+mod build;
 mod check;
 mod cp;
 mod diff;

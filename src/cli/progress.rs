@@ -1,23 +1,34 @@
-//! How far an import is: a bar with bytes and speed on a terminal, a line for each layer elsewhere.
+//! How far an import or a build is: a bar or one line that changes on a terminal, a line for each layer or step elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
 
 use bottle::image::Progress;
+use bottle::own_images::BuildProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 const BAR: &str = "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
+/// As much of it as one line takes.
+const LINE: &str = "{wide_msg}";
 
-/// Shows an import's progress on stderr. A bar is gone with this value.
+/// A Dockerfile's instruction may be as long as a script.
+const INSTRUCTION_MAX: usize = 100;
+
+/// Shows the progress of imports and builds on stderr. A bar is gone with this value.
 pub(super) struct ProgressLine {
     place: Place,
     /// What is going on, and since when.
     stage: Option<(Stage, Instant)>,
+    /// The step of each image that was told of last: several may be built side by side.
+    steps: BTreeMap<String, Option<(u32, u32)>>,
 }
 
 enum Place {
     Nowhere,
     Terminal(ProgressBar),
+    /// Where a command is about to write: what takes minutes has lines there, and nothing else.
+    Terse,
     Elsewhere,
 }
 
@@ -32,23 +43,51 @@ struct Stage {
 
 impl ProgressLine {
     pub(super) fn new(quiet: bool) -> Self {
-        match Self::before_a_command(quiet) {
-            Self { place: Place::Nowhere, .. } if !quiet => Self { place: Place::Elsewhere, stage: None },
-            line => line,
+        let mut line = Self::before_a_command(quiet);
+        if let Place::Terse = line.place {
+            line.place = Place::Elsewhere;
+        }
+        line
+    }
+
+    /// For a verb that runs a command, whose stderr is the command's: without a terminal, an import shows nothing.
+    pub(super) fn before_a_command(quiet: bool) -> Self {
+        let place = match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Place::Nowhere,
+            (false, true) => Place::Terminal(ProgressBar::no_length()),
+            (false, false) => Place::Terse,
+        };
+        Self { place, stage: None, steps: BTreeMap::new() }
+    }
+
+    /// What a build says.
+    pub(super) fn show_build(&mut self, progress: &BuildProgress) {
+        match &self.place {
+            Place::Nowhere => {}
+            Place::Terminal(bar) => {
+                self.stage = None;
+                bar.set_style(style(LINE));
+                bar.set_message(format!("building {}", build_line(progress)));
+                bar.tick();
+            }
+            Place::Terse | Place::Elsewhere => {
+                if self.is_new_step(progress) {
+                    let line: String = build_line(progress).chars().take(INSTRUCTION_MAX).collect();
+                    // Nobody is there to be told if that can't be written.
+                    writeln!(std::io::stderr(), "building {line}").unwrap_or_default();
+                }
+            }
         }
     }
 
-    /// For a verb that runs a command, whose stderr is the command's: there is a bar or nothing.
-    pub(super) fn before_a_command(quiet: bool) -> Self {
-        let place = match std::io::stderr().is_terminal() && !quiet {
-            true => Place::Terminal(ProgressBar::no_length()),
-            false => Place::Nowhere,
-        };
-        Self { place, stage: None }
+    fn is_new_step(&mut self, progress: &BuildProgress) -> bool {
+        let before = self.steps.insert(progress.image.clone(), progress.step);
+        // Before the first step there is no more than a word or two.
+        progress.step.is_none() || before != Some(progress.step)
     }
 
     pub(super) fn show(&mut self, progress: Progress) {
-        if matches!(self.place, Place::Nowhere) {
+        if matches!(self.place, Place::Nowhere | Place::Terse) {
             return;
         }
         let stage = stage(progress);
@@ -60,7 +99,7 @@ impl ProgressLine {
             if is_new {
                 bar.reset();
                 bar.set_prefix(stage.name.clone());
-                bar.set_style(style(stage.bytes.is_some()));
+                bar.set_style(style(if stage.bytes.is_some() { BAR } else { "{prefix}" }));
             }
             if let Some((done, total)) = stage.bytes {
                 bar.set_length(total);
@@ -92,8 +131,14 @@ impl Drop for ProgressLine {
     }
 }
 
-fn style(bytes: bool) -> ProgressStyle {
-    let template = if bytes { BAR } else { "{prefix}" };
+fn build_line(BuildProgress { image, step, line }: &BuildProgress) -> String {
+    match step {
+        Some((step, of)) => format!("{image}: step {step} of {of}: {line}"),
+        None => format!("{image}: {line}"),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -136,7 +181,20 @@ mod tests {
     }
 
     #[test]
+    fn a_step_has_one_line_whatever_is_built_beside_it() {
+        let mut line = ProgressLine::new(true);
+        let mut is_new = |image: &str, step| {
+            line.is_new_step(&BuildProgress { image: image.to_owned(), step, line: "x".to_owned() })
+        };
+        assert!(is_new("a", None) && is_new("a", None) && is_new("a", Some((1, 2))));
+        assert!(is_new("b", Some((1, 9))));
+        assert!(!is_new("a", Some((1, 2))) && !is_new("b", Some((1, 9))));
+        assert!(is_new("a", Some((2, 2))));
+    }
+
+    #[test]
     fn the_bars_are_well_formed() {
         assert!(ProgressStyle::with_template(BAR).is_ok());
+        assert!(ProgressStyle::with_template(LINE).is_ok());
     }
 }

@@ -7,7 +7,8 @@ use bottle::bundle::BundleError;
 use bottle::image::ImageError;
 use bottle::launch::{LaunchError, StopError};
 use bottle::manifest::FileError;
-use bottle::plan::{AGENT_IMAGE, CodexLoginError, DAEMONS_IMAGE, PrepareError};
+use bottle::own_images::OwnImageError;
+use bottle::plan::{CodexLoginError, PrepareError};
 use bottle::probe::ProbeError;
 use bottle::proposals::ProposalError;
 use bottle::state::{NoRecord, StateError};
@@ -30,6 +31,8 @@ pub(super) enum CliError {
     Launch(#[from] LaunchError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    OwnImage(#[from] OwnImageError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -161,6 +164,7 @@ fn hint(error: &CliError) -> Option<String> {
     match error {
         CliError::Launch(error) => launch_hint(error),
         CliError::Image(error) => error.hint().map(str::to_owned),
+        CliError::OwnImage(error) => error.hint(),
         CliError::State(error) => error.hint(),
         CliError::Bundle(error) => error.hint(),
         CliError::Stop(error) => error.hint(),
@@ -187,14 +191,9 @@ fn hint(error: &CliError) -> Option<String> {
 
 fn launch_hint(error: &LaunchError) -> Option<String> {
     match error {
-        LaunchError::Image(ImageError::NotInDaemon(image)) if image == AGENT_IMAGE => Some(format!(
-            "`docker load -i \"$(cargo xtask images agent | cut -f2)\"` in bottle's source makes {image}; --image names another"
-        )),
         LaunchError::Image(error) => error.hint().map(str::to_owned),
+        LaunchError::OwnImage(error) => error.hint(),
         LaunchError::State(error) => error.hint(),
-        LaunchError::Bundle(BundleError::ImageNotFound { image }) if image == DAEMONS_IMAGE => Some(format!(
-            "`docker load -i \"$(cargo xtask images sidecars | cut -f2)\"` in bottle's source makes {image}; --bundle-image names another"
-        )),
         LaunchError::Bundle(error) => error.hint(),
         LaunchError::BundleLost(error) => Some(match &**error {
             BundleError::Exited { out_of_memory: true, .. } => {

@@ -5,6 +5,7 @@ use std::io;
 use super::provision::ProvisionError;
 use crate::bundle::BundleError;
 use crate::image::ImageError;
+use crate::own_images::OwnImageError;
 use crate::state::{NoRecord, StateError};
 use crate::vm::agent::AgentError;
 use crate::vm::{DiskError, VmError};
@@ -18,6 +19,9 @@ pub enum LaunchError {
     /// The image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image of ours, which docker is to build.
+    #[error(transparent)]
+    OwnImage(#[from] OwnImageError),
     /// The disk made from it.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -172,11 +172,13 @@ impl Interrupt {
         state.abandoned || state.signal.is_some()
     }
 
-    /// Waits until the launch is over; for one task at a time.
-    pub(super) async fn over(&self) {
+    /// Waits until the launch is over.
+    pub async fn over(&self) {
         while !self.is_over() {
             self.shared.asked.notified().await;
         }
+        // One is woken; it wakes the next.
+        self.shared.asked.notify_one();
     }
 
     /// From now on, signals go there. Teardown is given patience of its own: what ended the process does not count. A boot that was
@@ -255,5 +257,26 @@ mod tests {
         assert!(interrupt.check().is_ok());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(interrupt.over());
+    }
+
+    #[test]
+    fn all_who_wait_for_the_end_hear_of_it() {
+        let interrupt = Interrupt::new();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let interrupt = interrupt.clone();
+                thread::spawn(move || {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                    runtime.block_on(async {
+                        tokio::time::timeout(Duration::from_secs(10), interrupt.over()).await.is_ok()
+                    })
+                })
+            })
+            .collect();
+        // So that all of them wait.
+        thread::sleep(Duration::from_millis(50));
+        assert!(interrupt.deliver(2));
+        assert!(waiting.into_iter().all(|thread| thread.join().unwrap()));
     }
 }

@@ -8,7 +8,8 @@
 //! teardown, in reverse, whatever happened: VM, bundle, directory; a kept bottle's VM shuts down, and its directory stays
 //! ```
 //!
-//! - [`run`]: [`launch`] and [`resume`]; [`bundled`]: the part with a bundle.
+//! - [`run`]: [`launch`] and [`resume`]; [`bundled`]: the part with a bundle; [`shared`]: who accompanies steps side by side.
+//! - [`own_image`]: images of ours, which docker builds first.
 //! - [`life`]: the bottle meanwhile, as others see it: record, control socket, and what becomes of the directory.
 //! - [`provision`]: what is put into a guest before its process starts.
 //! - [`guest`]: from an imported image to the process's end.
@@ -33,10 +34,12 @@ mod interrupt;
 mod keys;
 mod life;
 mod output;
+mod own_image;
 mod process;
 mod provision;
 mod remove;
 mod run;
+mod shared;
 mod stop;
 mod sys;
 mod terminal;

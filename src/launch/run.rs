@@ -2,12 +2,15 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Instant;
 
 use super::guest::{self, Surroundings};
 use super::life::Life;
 use super::output::Output;
-use super::{Interrupt, LaunchError, Timings, bundled, provision};
-use crate::image::{Image, ImageError, ImageKey, Progress, Store};
+use super::shared::SharedObserver;
+use super::{Interrupt, LaunchError, Timings, bundled, own_image, provision};
+use crate::image::{Image, ImageError, ImageKey, Progress, Source, Store};
+use crate::own_images::BuildProgress;
 use crate::plan::Plan;
 use crate::state::{self, Base};
 use crate::vm::agent::ExitStatus;
@@ -22,6 +25,8 @@ pub enum Event<'a> {
         /// The directory.
         dir: &'a Path,
     },
+    /// Docker builds an image of ours, and says this.
+    Build(&'a BuildProgress),
     /// The import is that far.
     Import(Progress),
     /// The process has ended, and what it made of the working tree is here.
@@ -54,10 +59,13 @@ pub fn launch(plan: &Plan, output: Output, observer: Observer<'_>) -> Result<Exi
     provision::check_skills(&plan.provide)?;
     let store = Store::open(&state::cache_root()?)?;
     let life = Life::begin(plan, observer.interrupt)?;
-    carry_out(life, output, observer, |on_event, interrupt| {
+    carry_out(life, output, observer, |observer| {
+        if let Source::DockerDaemon(name) | Source::Name(name) = &plan.image {
+            own_image::ensure_alone(name, observer)?;
+        }
         Ok(store.import(&plan.image, &plan.import, &mut |progress| {
-            on_event(Event::Import(progress));
-            if interrupt.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            observer.tell(Event::Import(progress));
+            if observer.interrupt.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?)
     })
 }
@@ -72,7 +80,7 @@ pub fn resume(slug: &str, output: Output, observer: Observer<'_>) -> Result<Exit
     let life = Life::begin_again(slug, observer.interrupt)?;
     let process = output.fit(life.plan().process.clone());
     let (base, provide) = (life.base().cloned(), life.plan().provide.clone());
-    carry_out(life, output, observer, |_, _| {
+    carry_out(life, output, observer, |_| {
         process.check_terminal()?;
         provision::check_skills(&provide)?;
         same_image(&store, slug, base.as_ref())
@@ -83,13 +91,15 @@ fn carry_out(
     mut life: Life,
     output: Output,
     mut observer: Observer<'_>,
-    image: impl FnOnce(&mut dyn FnMut(Event<'_>), &Interrupt) -> Result<Image, LaunchError> + Send,
+    image: impl FnOnce(&SharedObserver<'_>) -> Result<Image, LaunchError> + Send,
 ) -> Result<ExitStatus, LaunchError> {
     (observer.on_event)(Event::Made { dir: life.path() });
     let result = if life.plan().bundle.is_some() {
         bundled::run(&mut life, output, &mut observer, image)
     } else {
-        let image = observer.timings.measure("image", || image(observer.on_event, observer.interrupt));
+        let start = Instant::now();
+        let image = image(&SharedObserver::new(&mut observer));
+        observer.timings.note("image", start.elapsed());
         observer.interrupt.check().and_then(|()| {
             let surroundings = Surroundings { allow: life.plan().allow.clone(), ..Surroundings::default() };
             guest::run(&mut life, &image?, surroundings, output, &mut observer)

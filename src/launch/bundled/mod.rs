@@ -16,10 +16,12 @@ use std::time::Instant;
 
 use super::life::Life;
 use super::output::Output;
-use super::run::{Event, Observer};
-use super::{Interrupt, LaunchError, guest};
+use super::run::Observer;
+use super::shared::SharedObserver;
+use super::{LaunchError, guest};
 use crate::bundle::{Bundle, Docker};
 use crate::image::{Image, ImageError};
+use crate::own_images::OwnImageError;
 use crate::vm::agent::ExitStatus;
 
 /// Starts the bundle while the image is made ready, runs the process behind it, and takes the bundle away again.
@@ -27,7 +29,7 @@ pub(super) fn run(
     life: &mut Life,
     output: Output,
     observer: &mut Observer<'_>,
-    image: impl FnOnce(&mut dyn FnMut(Event<'_>), &Interrupt) -> Result<Image, LaunchError> + Send,
+    image: impl FnOnce(&SharedObserver<'_>) -> Result<Image, LaunchError> + Send,
 ) -> Result<ExitStatus, LaunchError> {
     let host = |what| move |source| LaunchError::Host { what, source };
     let Some(request) = life.plan().bundle.clone() else { return Err(LaunchError::NoBundle) };
@@ -44,11 +46,11 @@ pub(super) fn run(
     };
 
     let interrupt = observer.interrupt;
-    let on_event = &mut *observer.on_event;
+    let shared = SharedObserver::new(observer);
     let (image, bundle) = thread::scope(|scope| {
         let importing = thread::Builder::new().name("image".to_owned()).spawn_scoped(scope, || {
             let start = Instant::now();
-            let imported = image(on_event, interrupt);
+            let imported = image(&shared);
             if imported.is_err() {
                 interrupt.abandon();
             }
@@ -56,7 +58,7 @@ pub(super) fn run(
         });
         let importing = importing.map_err(host("cannot start a thread"))?;
         let start = Instant::now();
-        let bundle = runtime.block_on(started::start(&docker, life.dir(), &request, interrupt));
+        let bundle = runtime.block_on(started::start(&docker, life.dir(), &request, &shared));
         let bundle_took = start.elapsed();
         if bundle.is_err() {
             interrupt.abandon();
@@ -65,16 +67,16 @@ pub(super) fn run(
             Ok(imported) => imported,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        observer.timings.note("image", image_took);
-        observer.timings.note("bundle", bundle_took);
+        shared.note("image", image_took);
+        shared.note("bundle", bundle_took);
         Ok::<_, LaunchError>((image, bundle))
     })?;
     interrupt.check()?;
     let (image, bundle) = match (image, bundle) {
         (Ok(image), Ok(bundle)) => (image, bundle),
         // Whichever failed first stopped the other one.
-        (Err(LaunchError::Image(ImageError::Stopped)) | Ok(_), Err(error)) => return Err(error.into()),
-        (Err(error), _) => return Err(error),
+        (Err(error), Err(_)) if !is_stop(&error) => return Err(error),
+        (_, Err(error)) | (Err(error), _) => return Err(error),
     };
     bundle.note_steps(observer.timings);
 
@@ -84,6 +86,13 @@ pub(super) fn run(
     });
     observer.timings.measure("end of the bundle", || drop(teardown));
     result
+}
+
+fn is_stop(error: &LaunchError) -> bool {
+    matches!(
+        error,
+        LaunchError::Image(ImageError::Stopped) | LaunchError::OwnImage(OwnImageError::Stopped { .. })
+    )
 }
 
 /// Removes the bundle when it is dropped, whatever there is of it.

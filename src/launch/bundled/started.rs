@@ -9,7 +9,8 @@ use crate::bundle::{
 };
 use crate::launch::guest::Surroundings;
 use crate::launch::provision::{InsteadOf, Provisions};
-use crate::launch::{Interrupt, Timings};
+use crate::launch::shared::SharedObserver;
+use crate::launch::{Interrupt, LaunchError, Timings, own_image};
 use crate::plan::{BundleRequest, Plan};
 use crate::state::StateDir;
 use crate::vm::AllowRule;
@@ -39,14 +40,16 @@ pub(super) async fn start(
     docker: &Docker,
     state: &StateDir,
     request: &BundleRequest,
-    interrupt: &Interrupt,
-) -> Result<Started, BundleError> {
-    match request {
-        BundleRequest::Proxy { image, port } => start_proxy(docker, state, image, *port, interrupt).await,
+    observer: &SharedObserver<'_>,
+) -> Result<Started, LaunchError> {
+    let interrupt = observer.interrupt;
+    Ok(match request {
+        BundleRequest::Proxy { image, port } => start_proxy(docker, state, image, *port, interrupt).await?,
         BundleRequest::Daemons { image, manifest } => {
-            start_daemons(docker, state, image, manifest, interrupt).await
+            own_image::ensure(docker, image, observer).await?;
+            start_daemons(docker, state, image, manifest, interrupt).await?
         }
-    }
+    })
 }
 
 async fn start_proxy(
