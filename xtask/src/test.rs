@@ -197,7 +197,7 @@ fn run_ignored(
         // The image is a gigabyte, and the programs take minutes each in an emulated host.
         let image = if long { images::agent::ensure() } else { Err(Error::other("they are for --long")) };
         match image {
-            Ok(archive) => variables.push(assignment("BOTTLE_TEST_IMAGE_AGENT", &archive)),
+            Ok((_, archive)) => variables.push(assignment("BOTTLE_TEST_IMAGE_AGENT", &archive)),
             Err(error) => {
                 let count = count_ignored(program, part, filters)?;
                 println!("SKIPPED: {count} tests of agents' programs: {error}");

@@ -4,31 +4,25 @@ use std::path::PathBuf;
 
 use super::{
     bases::{self, DEBIAN},
-    builder::{Builder, Network},
-    released::{self, Source},
+    builder::Builder,
+    released::{self, Released},
 };
 use crate::error::Result;
 
 /// As `cargo xtask images` knows it.
 pub(crate) const NAME: &str = "agent";
 
-/// What `bottle` of this version looks for in docker.
-pub(crate) const RELEASE: &str = concat!("bottle-agent:", env!("CARGO_PKG_VERSION"));
-
-const SOURCE: Source = Source { name: NAME, files: &["Dockerfile", "certificates/README"] };
-
-/// Its archive, made if it is not in the cache.
-pub(crate) fn ensure() -> Result<PathBuf> {
-    let archive = released::archive(NAME, &released::hash(SOURCE.paths())?)?;
+/// What it is called in docker, and its archive, made if it is not in the cache.
+pub(crate) fn ensure() -> Result<(String, PathBuf)> {
+    let image = Released::new(NAME)?;
+    let archive = released::archive(NAME, &image.hash)?;
     released::ensure(NAME, &archive, || {
         let builder = Builder::start()?;
         bases::get(&builder, &[DEBIAN])?;
-        let context = SOURCE.context(&builder, &[])?;
-        eprintln!("images: building {RELEASE}");
-        builder.build(&context, &[RELEASE], &[], Network::Machine)?;
-        builder.save(&[RELEASE], &archive)
+        image.build(&builder, None)?;
+        builder.save(&[&image.reference], &archive)
     })?;
-    Ok(archive)
+    Ok((image.reference, archive))
 }
 
 #[cfg(test)]

@@ -47,14 +47,6 @@ fn ip(words: &[&str]) -> Command {
     ip
 }
 
-/// What a build may reach.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Network {
-    Nothing,
-    /// This machine's own, for the registries of packages.
-    Machine,
-}
-
 /// See the module.
 pub(super) struct Builder {
     // The first to go.
@@ -90,19 +82,10 @@ impl Builder {
         self.work.path()
     }
 
-    /// Builds the Dockerfile of this directory, under these names.
-    pub(super) fn build(
-        &self,
-        context: &Path,
-        names: &[&str],
-        arguments: &[String],
-        network: Network,
-    ) -> Result<()> {
+    /// Builds the Dockerfile of this directory, under this name and without a network.
+    pub(super) fn build(&self, context: &Path, name: &str) -> Result<()> {
         let mut build = self.docker.docker();
-        let network = if network == Network::Machine { "--network=host" } else { "--network=none" };
-        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", network]);
-        build.args(names.iter().flat_map(|name| ["--tag", name]));
-        build.args(arguments.iter().flat_map(|argument| ["--build-arg", argument]));
+        build.env("DOCKER_BUILDKIT", "0").args(["build", "--quiet", "--network=none", "--tag", name]);
         command::output(build.arg(context)).map(drop)
     }
 

@@ -23,7 +23,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use builder::{Builder, Network};
+use builder::Builder;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -176,7 +176,7 @@ pub(crate) fn named(mut names: Vec<String>) -> Result<Vec<(String, PathBuf)>> {
     }
     if let Some(at) = names.iter().position(|name| name == agent::NAME) {
         names.remove(at);
-        archives.push((agent::RELEASE.to_owned(), agent::ensure()?));
+        archives.push(agent::ensure()?);
     }
     if archives.is_empty() || !names.is_empty() {
         let made = ensure(&names)?;
@@ -266,7 +266,7 @@ fn build(builder: &Builder, recipe: &Recipe) -> Result<()> {
     paths::make_dir(&context)?;
     let dockerfile = context.join("Dockerfile");
     fs::write(&dockerfile, recipe.dockerfile).file("write", &dockerfile)?;
-    builder.build(&context, &[&recipe.reference()], &[], Network::Nothing)
+    builder.build(&context, &recipe.reference())
 }
 
 /// Removes what older recipes of this image have left.

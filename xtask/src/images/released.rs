@@ -1,63 +1,77 @@
-//! What images that users have are made of: a directory below `images/`, with a Dockerfile, and a directory `certificates` for what
-//! the build needs to trust.
+//! The images that users have. `bottle` has in it what they are made of, and has docker build them; here it is given a docker daemon, and
+//! what it has built is saved.
+//!
+//! ```text
+//! cargo build ─► bottle image build --plan ─► the hash of what the image is made of ─► the archive's name
+//!                bottle image build ─► the daemon of [`super::builder`] ─► docker save ─► cache
+//! ```
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use sha2::{Digest, Sha256};
+use serde::Deserialize;
 
 use super::builder::{self, Builder};
 use crate::{
-    error::{Context, Result},
-    kvm::hex,
+    command,
+    error::{Error, Result},
     paths,
 };
 
-/// See the module.
-pub(super) struct Source {
-    /// Below `images/`.
-    pub(super) name: &'static str,
-    /// What the image is made of.
-    pub(super) files: &'static [&'static str],
+/// An image of `bottle`'s own.
+pub(super) struct Released {
+    /// As `bottle image build` knows it.
+    name: &'static str,
+    bottle: PathBuf,
+    /// What `bottle` of this version looks for in docker.
+    pub(super) reference: String,
+    /// Of what it is made of, in short.
+    pub(super) hash: String,
 }
 
-impl Source {
-    /// The paths of the files.
-    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        let dir = paths::workspace().join("images").join(self.name);
-        self.files.iter().map(move |file| dir.join(file))
+/// What `bottle image build --plan` says of an image.
+#[derive(Deserialize)]
+struct Planned {
+    image: String,
+    context: String,
+}
+
+impl Released {
+    /// The one of this name, as a `bottle` of this source has it.
+    pub(super) fn new(name: &'static str) -> Result<Self> {
+        let bottle = build_bottle()?;
+        let text = command::text(Command::new(&bottle).args(["image", "build", "--plan", name]))?;
+        let planned: Vec<Planned> = serde_json::from_str(&text)
+            .map_err(|error| Error::other(format!("bottle image build --plan {name}: {error}")))?;
+        let Some(Planned { image, mut context }) = planned.into_iter().next() else {
+            return Err(Error::other(format!("bottle image build --plan {name} plans nothing")));
+        };
+        context.truncate(16);
+        Ok(Self { name, bottle, reference: image, hash: context })
     }
 
-    /// Makes the context of a build: the files, more of them under these names, and the CAs of this machine, which may be behind a
-    /// proxy that has one of its own.
-    pub(super) fn context(&self, builder: &Builder, more: &[(&str, &Path)]) -> Result<PathBuf> {
-        let context = builder.work().join("context");
-        paths::make_dir(&context.join("certificates"))?;
-        let copy = |from: &Path, name: &str| fs::copy(from, context.join(name)).file("copy", from).map(drop);
-        for (name, from) in self.files.iter().zip(self.paths()) {
-            copy(&from, name)?;
+    /// Has it built, with the network of this machine for the registries of packages: with this name instead of its own and these build
+    /// arguments, if they are given.
+    pub(super) fn build(&self, builder: &Builder, other: Option<(&str, &str)>) -> Result<()> {
+        let mut bottle = Command::new(&self.bottle);
+        bottle.env("DOCKER_HOST", builder.docker().address());
+        bottle.args(["image", "build", "--network", "host", self.name]);
+        if let Some((tag, argument)) = other {
+            bottle.args(["--tag", tag, "--build-arg", argument]);
         }
-        for (name, from) in more {
-            copy(from, name)?;
-        }
-        if let Some(certificates) = env::var_os("SSL_CERT_FILE") {
-            copy(Path::new(&certificates), "certificates/machine.crt")?;
-        }
-        Ok(context)
+        command::run(&mut bottle)
     }
 }
 
-/// A hash of these files' contents.
-pub(super) fn hash(files: impl Iterator<Item = PathBuf>) -> Result<String> {
-    let mut hash = Sha256::new();
-    for path in files {
-        let bytes = fs::read(&path).file("read", &path)?;
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    }
-    Ok(hex(&hash.finalize()[..8]))
+/// Builds `bottle`, and tells where it is: beside this program.
+fn build_bottle() -> Result<PathBuf> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(paths::workspace());
+    command::run(cargo.args(["build", "--quiet", "--release", "--workspace", "--bin", "bottle"]))?;
+    Ok(paths::this_program()?.with_file_name("bottle"))
 }
 
 /// Where the archive is of what has this hash.

@@ -15,14 +15,13 @@ use std::{
 };
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use crate::{
     error::{Context, Error, Result},
-    images::{
-        bases::GOLANG,
-        builder::{Builder, Network},
-    },
+    images::{bases::GOLANG, builder::Builder},
+    kvm::hex,
     paths,
 };
 
@@ -75,9 +74,16 @@ fn one_line(words: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What the stand-in is made of.
-pub(super) fn sources() -> impl Iterator<Item = PathBuf> {
-    FILES.iter().map(|file| source().join(file))
+/// A hash of what an image with the stand-in is made of: of what one with pipelock is, and of the stand-in.
+pub(super) fn hash(released: &str) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(released);
+    for path in FILES.iter().map(|file| source().join(file)) {
+        let bytes = fs::read(&path).file("read", &path)?;
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    }
+    Ok(hex(&hash.finalize()[..8]))
 }
 
 fn source() -> PathBuf {
@@ -105,7 +111,7 @@ pub(super) fn put_into_golang(builder: &Builder) -> Result<()> {
     );
     let path = context.join("Dockerfile");
     fs::write(&path, dockerfile).file("write", &path)?;
-    builder.build(&context, &[GOLANG], &[], Network::Nothing)
+    builder.build(&context, GOLANG)
 }
 
 /// A module's archive, as Go wants it: each file's name begins with the module and its version.
