@@ -66,9 +66,7 @@ impl Bundle {
         match make(docker, &spec, stop).await {
             Ok(bundle) => Ok(bundle),
             Err(error) => {
-                if let Err(second) = remove::remove(docker, &spec.state_dir, &spec.slug).await {
-                    log::warn!("removing what was made of the bundle of {}: {second}", spec.slug);
-                }
+                clear_away(docker, &spec.state_dir, &spec.slug).await;
                 Err(error)
             }
         }
@@ -100,6 +98,11 @@ impl Bundle {
     pub async fn remove(docker: &Docker, state_dir: &Path, slug: &str) -> Result<(), BundleError> {
         names::check_slug(slug)?;
         remove::remove(docker, state_dir, slug).await
+    }
+
+    /// Removes it after a failure, which is what counts.
+    pub(super) async fn clear_away(&self, docker: &Docker) {
+        clear_away(docker, &self.state_dir, &self.slug).await;
     }
 
     /// Where a port of the container is published: `<alias>:<random>`.
@@ -183,6 +186,12 @@ async fn make(docker: &Docker, spec: &BundleSpec, stop: &dyn Fn() -> bool) -> Re
         endpoints,
         steps,
     })
+}
+
+async fn clear_away(docker: &Docker, state_dir: &Path, slug: &str) {
+    if let Err(error) = remove::remove(docker, state_dir, slug).await {
+        log::warn!("removing what was made of the bundle of {slug}: {error}");
+    }
 }
 
 async fn find_image(docker: &Docker, image: &str) -> Result<(), BundleError> {

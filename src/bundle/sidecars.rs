@@ -10,14 +10,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bottle_protocol::bundle::{self as protocol, Answer, Secrets, State, Status};
 
 use super::client::Docker;
 use super::error::BundleError;
-use super::files::Files;
+use super::files::{Files, Owner};
 use super::inside;
 use super::lifecycle::Bundle;
 use super::logs;
@@ -49,15 +48,29 @@ pub struct SidecarsSpec {
     pub ready_limit: Duration,
 }
 
-/// A bundle whose daemons are ready.
+/// A bundle whose container runs, and whose daemons are ready once [`Sidecars::wait_ready`] has said so.
 #[derive(Debug)]
 pub struct Sidecars {
     bundle: Bundle,
     first_hop: SocketAddrV4,
+    owner: Owner,
     ca: String,
     log_dir: PathBuf,
     plan: BundlePlan,
+    ready_limit: Duration,
+    /// What is to be handed over before the daemons can get ready, by daemon.
+    secrets: Unsaid,
     ready: Vec<Status>,
+}
+
+/// Secrets, by daemon, that have no place in a log.
+#[derive(Default)]
+struct Unsaid(BTreeMap<&'static str, Secrets>);
+
+impl std::fmt::Debug for Unsaid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Unsaid").field(&self.0.keys()).finish()
+    }
 }
 
 impl Sidecars {
@@ -70,55 +83,66 @@ impl Sidecars {
         spec: SidecarsSpec,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, BundleError> {
-        Self::start_until(docker, spec, stop, std::future::pending()).await
+        let mut started = Self::begin(docker, spec, stop, std::future::pending()).await?;
+        match started.wait_ready(docker).await {
+            Ok(()) => Ok(started),
+            Err(error) => {
+                started.bundle.clear_away(docker).await;
+                Err(error)
+            }
+        }
     }
 
-    /// Like [`Sidecars::start`], and gives up waiting, for a token or for a daemon, when `stopped` says so.
-    pub async fn start_until(
+    /// Starts a bundle's container and looks its ports up; its daemons get ready by [`Sidecars::wait_ready`]. Gives up waiting for a
+    /// token when `stopped` says so. Otherwise like [`Sidecars::start`].
+    pub async fn begin(
         docker: &Docker,
         spec: SidecarsSpec,
         stop: &dyn Fn() -> bool,
         stopped: impl Future<Output = ()>,
     ) -> Result<Self, BundleError> {
-        let mut stopped = pin!(stopped);
-        let slug = spec.slug.clone();
-        let given_up = || BundleError::Stopped { slug: slug.clone() };
         // Before anything is made: a token that is not to be had is a matter of the user's.
         let tokens = tokio::select! {
             tokens = read_tokens(&spec.plan.tokens) => tokens?,
-            () = &mut stopped => return Err(given_up()),
+            () = stopped => return Err(BundleError::Stopped { slug: spec.slug }),
         };
         let identities = git_gate::read_identities(&spec.plan.identities).map_err(ManifestError::from)?;
+        let secrets = [(egress_name(), tokens), (git_gate::NAME, identities)];
         let files = Files::write(&spec.dir, &spec.slug, &spec.plan)?;
         let bundle = Bundle::start_unless(docker, container(&spec, &files), stop).await?;
-        let started = async {
-            let secrets = [(egress_name(), &tokens), (git_gate::NAME, &identities)];
-            hand_over(docker, bundle.container(), secrets.into_iter().filter(|(_, all)| !all.is_empty()))
-                .await?;
-            let ready = tokio::select! {
-                ready = wait_ready(docker, bundle.container(), &files, spec.ready_limit) => ready?,
-                ended = bundle.ended(docker) => return Err(ended),
-            };
-            let port = spec.plan.first_hop;
-            let missing = || BundleError::NotPublished { container: bundle.container().to_owned(), port };
-            bundle.endpoint(port).map(|first_hop| (first_hop, ready)).ok_or_else(missing)
+        let port = spec.plan.first_hop;
+        let Some(first_hop) = bundle.endpoint(port) else {
+            let container = bundle.container().to_owned();
+            bundle.clear_away(docker).await;
+            return Err(BundleError::NotPublished { container, port });
         };
-        let started = tokio::select! {
-            started = started => started,
-            () = stopped => Err(given_up()),
+        Ok(Self {
+            bundle,
+            first_hop,
+            owner: files.owner,
+            log_dir: files.log(),
+            ca: files.ca,
+            plan: spec.plan,
+            ready_limit: spec.ready_limit,
+            secrets: Unsaid(secrets.into_iter().filter(|(_, all)| !all.is_empty()).collect()),
+            ready: Vec::new(),
+        })
+    }
+
+    /// Hands the daemons their secrets, and waits until all of them are ready. A failure leaves the bundle as it is. Safe to drop, and
+    /// then not to be called again.
+    pub async fn wait_ready(&mut self, docker: &Docker) -> Result<(), BundleError> {
+        let secrets = std::mem::take(&mut self.secrets);
+        let ready = async {
+            let container = self.bundle.container();
+            hand_over(docker, container, &secrets).await?;
+            wait_ready(docker, container, &self.user(), self.ready_limit).await
         };
-        match started {
-            Ok((first_hop, ready)) => {
-                let (ca, log_dir) = (files.ca.clone(), files.log());
-                Ok(Self { bundle, first_hop, ca, log_dir, plan: spec.plan, ready })
-            }
-            Err(error) => {
-                if let Err(second) = Bundle::remove(docker, &spec.state_dir, &spec.slug).await {
-                    log::warn!("removing the bundle of {}: {second}", spec.slug);
-                }
-                Err(error)
-            }
-        }
+        self.ready = tokio::select! {
+            ready = ready => ready?,
+            ended = self.bundle.ended(docker) => return Err(ended),
+        };
+        Ok(())
     }
 
     /// The container and its network.
@@ -174,14 +198,14 @@ impl Sidecars {
     pub async fn refresh_tokens(&self, docker: &Docker, last: &Secrets) -> Result<Secrets, BundleError> {
         let tokens = read_tokens(&self.plan.tokens).await?;
         if tokens != *last && !tokens.is_empty() {
-            hand_over(docker, self.bundle.container(), [(egress_name(), &tokens)]).await?;
+            let secrets = Unsaid([(egress_name(), tokens.clone())].into());
+            hand_over(docker, self.bundle.container(), &secrets).await?;
         }
         Ok(tokens)
     }
 
     fn user(&self) -> String {
-        let owner = super::files::Owner::choose();
-        format!("{}:{}", owner.uid, owner.gid)
+        format!("{}:{}", self.owner.uid, self.owner.gid)
     }
 }
 
@@ -212,17 +236,13 @@ fn container(spec: &SidecarsSpec, files: &Files) -> BundleSpec {
 }
 
 /// Hands daemons their secrets. As root, which no daemon is, so that the init takes them from nobody else.
-async fn hand_over<'a>(
-    docker: &Docker,
-    container: &str,
-    secrets: impl IntoIterator<Item = (&'static str, &'a Secrets)>,
-) -> Result<(), BundleError> {
-    let all: BTreeMap<&str, &Secrets> = secrets.into_iter().collect();
-    if all.is_empty() {
+async fn hand_over(docker: &Docker, container: &str, secrets: &Unsaid) -> Result<(), BundleError> {
+    if secrets.0.is_empty() {
         return Ok(());
     }
     let failed = |reason: String| BundleError::HandOver { container: container.to_owned(), reason };
-    let text = serde_json::to_vec(&all).map_err(|_| failed("they cannot be written as JSON".to_owned()))?;
+    let text =
+        serde_json::to_vec(&secrets.0).map_err(|_| failed("they cannot be written as JSON".to_owned()))?;
     let argv = [SIDECAR, "secrets"];
     let outcome = inside::run(docker, container, "0:0", &argv, Some(&text), ASK_LIMIT).await?;
     if outcome.code == 0 { Ok(()) } else { Err(failed(outcome.stderr)) }
@@ -231,12 +251,11 @@ async fn hand_over<'a>(
 async fn wait_ready(
     docker: &Docker,
     container: &str,
-    files: &Files,
+    user: &str,
     limit: Duration,
 ) -> Result<Vec<Status>, BundleError> {
     let since = Instant::now();
-    let user = format!("{}:{}", files.owner.uid, files.owner.gid);
-    let all = status(docker, container, &user, limit).await?;
+    let all = status(docker, container, user, limit).await?;
     let late: Vec<&Status> = all.iter().filter(|one| one.state != State::Ready).collect();
     if late.is_empty() {
         return Ok(all);

@@ -31,13 +31,15 @@ pub(super) struct Surroundings {
     pub(super) provisions: Provisions,
 }
 
-/// Boots a VM over the image, runs the process, and ends the VM: a disk that is not kept is not written out either.
+/// Boots a VM over the image, runs the process, and ends the VM: a disk that is not kept is not written out either. What is run in
+/// the guest may reach its surroundings once `until_ready` has returned.
 pub(super) fn run(
     life: &mut Life,
     image: &Image,
     surroundings: Surroundings,
     output: Output,
     observer: &mut Observer<'_>,
+    until_ready: impl FnOnce(&mut Timings) -> Result<(), LaunchError>,
 ) -> Result<ExitStatus, LaunchError> {
     let Observer { interrupt, on_event, timings } = observer;
     let process = output.fit(life.plan().process.clone());
@@ -52,11 +54,17 @@ pub(super) fn run(
     let booted = starting.wait();
     let vm = booted.map_err(|error| stopped(error.into()))?;
     timings.note_boot(vm.boot());
-    let provisioned = provision::run(&vm, &provisions, &life.plan().provide, life.is_resumed(), timings)
-        .and_then(|()| worktree::put(&vm, life, &config.user, timings));
+    let provide = &life.plan().provide;
+    let provisioned = provision::run(&vm, &provisions, provide, life.is_resumed(), timings)
+        .and_then(|()| worktree::put(&vm, life, &config.user, timings))
+        .map_err(LaunchError::from)
+        .and_then(|()| until_ready(timings))
+        .and_then(|()| Ok(provision::register(&vm, &provisions, provide, timings)?));
 
+    // If not, the disk is as it was, or worth nothing; and the VM may have been ended.
+    let is_set_up = provisioned.is_ok();
     let mut command = timings.begin_command();
-    let result = provisioned.map_err(LaunchError::from).and_then(|()| {
+    let result = provisioned.and_then(|()| {
         let exec = vm.agent().exec(&request)?;
         // From the last moment on at which an error goes to a terminal as it is.
         let raw = process.takes_terminal().then(RawTerminal::enter).transpose()?;
@@ -83,7 +91,7 @@ pub(super) fn run(
         LaunchError::Agent(error) => vm.explain(error).map_or_else(Into::into, Into::into),
         error => error,
     });
-    if !bring_back(&vm, life, interrupt, on_event) {
+    if is_set_up && !bring_back(&vm, life, interrupt, on_event) {
         life.keep(image);
     }
     timings.measure("end of the VM", || end(vm, life.plan().keep, interrupt));

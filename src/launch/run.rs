@@ -102,7 +102,7 @@ fn carry_out(
         observer.timings.note("image", start.elapsed());
         observer.interrupt.check().and_then(|()| {
             let surroundings = Surroundings { allow: life.plan().allow.clone(), ..Surroundings::default() };
-            guest::run(&mut life, &image?, surroundings, output, &mut observer)
+            guest::run(&mut life, &image?, surroundings, output, &mut observer, |_| Ok(()))
         })
     };
     life.ended(&result);

@@ -2,9 +2,12 @@
 
 use std::io::Write;
 use std::net::SocketAddrV4;
+use std::process::Command;
+
+use rustix::process::Signal;
 
 use crate::docker;
-use crate::harness::Bottle;
+use crate::harness::{Bottle, archive, vmm_processes};
 use crate::network::{Listeners, PROBE, host_listeners, proc_net};
 
 /// What the host's side of a connect that is not allowed answers.
@@ -123,4 +126,28 @@ fn two_bottles_reach_their_own_bundles_and_not_each_others() {
         }
         assert!(ended.text().contains("the page behind the proxy"), "{}", ended.quoted());
     }
+}
+
+#[test]
+#[ignore = "needs KVM: run cargo xtask test"]
+fn a_vm_does_not_outlive_the_wait_for_its_bundle() {
+    let image = format!("docker-archive:{}", archive("debian").display());
+    let machine = ["run", "--image", &image, "--cpus", "1", "--memory", "256"];
+    // A port on which nobody ever listens: the VM boots, and waits.
+    let bundle = ["--bundle-image", "bottle-test/proxy:latest", "--bundle-port", "9", "--", "true"];
+    let waiting = || {
+        let mut launch = Bottle::new(&[&machine[..], &bundle].concat()).start();
+        launch.until("a VMM", |_| !vmm_processes().is_empty());
+        launch
+    };
+    let launch = waiting();
+    launch.signal(Signal::TERM);
+    let ended = launch.end().expect(143);
+    assert!(ended.stderr.contains("stopped by signal 15"), "{}", ended.quoted());
+
+    let launch = waiting();
+    let kill = "docker kill $(docker ps --quiet --filter label=bottle.slug)";
+    assert!(Command::new("sh").args(["-c", kill]).status().unwrap().success());
+    let ended = launch.end().expect(125);
+    assert!(ended.stderr.contains("exited with code 137"), "{}", ended.quoted());
 }

@@ -1,9 +1,10 @@
 //! A VM, and the bundle that is all it can reach.
 //!
 //! ```text
-//! image ───────────────────────────┐
-//! bundle ─► [`started`]: what the  ├─► guest::run, while [`watch`] looks after the bundle ─► the bundle's end
-//!           guest gets to know     ┘
+//! image ──────────────────────────────┐
+//! container ─► [`started`]: its ports,├─► guest::run: boot, provisions ──┬─► process ─► the bundle's end
+//!              what the guest gets    └─► daemons ready ─────────────────┘
+//!                                         ([`watch`], which looks after the bundle from there on)
 //! ```
 
 mod env;
@@ -19,12 +20,13 @@ use super::output::Output;
 use super::run::Observer;
 use super::shared::SharedObserver;
 use super::{LaunchError, guest};
-use crate::bundle::{Bundle, Docker};
+use crate::bundle::{Bundle, BundleError, Docker};
 use crate::image::{Image, ImageError};
 use crate::own_images::OwnImageError;
 use crate::vm::agent::ExitStatus;
 
-/// Starts the bundle while the image is made ready, runs the process behind it, and takes the bundle away again.
+/// Starts the bundle while the image is made ready, boots the VM while the daemons get ready, runs the process behind them, and takes the
+/// bundle away again.
 pub(super) fn run(
     life: &mut Life,
     output: Output,
@@ -72,7 +74,7 @@ pub(super) fn run(
         Ok::<_, LaunchError>((image, bundle))
     })?;
     interrupt.check()?;
-    let (image, bundle) = match (image, bundle) {
+    let (image, mut bundle) = match (image, bundle) {
         (Ok(image), Ok(bundle)) => (image, bundle),
         // Whichever failed first stopped the other one.
         (Err(error), Err(_)) if !is_stop(&error) => return Err(error),
@@ -81,8 +83,15 @@ pub(super) fn run(
     bundle.note_steps(observer.timings);
 
     let surroundings = bundle.surroundings(life.plan());
-    let result = watch::meanwhile(&runtime, &docker, &bundle, interrupt, || {
-        guest::run(life, &image, surroundings, output, observer)
+    let slug = life.slug().to_owned();
+    let result = watch::meanwhile(&runtime, &docker, &mut bundle, interrupt, |ready| {
+        guest::run(life, &image, surroundings, output, observer, |timings| {
+            let steps = timings.measure("bundle: waited for", || ready.recv());
+            // Why it does not get ready, or that it was interrupted, is what comes of the launch instead.
+            let steps = steps.map_err(|_| BundleError::Stopped { slug })?;
+            steps.into_iter().for_each(|step| timings.note(step.name, step.took));
+            Ok(())
+        })
     });
     observer.timings.measure("end of the bundle", || drop(teardown));
     result

@@ -1,6 +1,7 @@
-//! A bundle that runs, and what its guest gets of it.
+//! A bundle whose container runs, what its guest gets of it, and when its daemons are ready.
 
-use std::time::Duration;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use super::env;
 use crate::bundle::plan::{git_gate, supervise};
@@ -10,7 +11,7 @@ use crate::bundle::{
 use crate::launch::guest::Surroundings;
 use crate::launch::provision::{InsteadOf, Provisions};
 use crate::launch::shared::SharedObserver;
-use crate::launch::{Interrupt, LaunchError, Timings, own_image};
+use crate::launch::{Interrupt, LaunchError, Step, Timings, own_image};
 use crate::plan::{BundleRequest, Plan};
 use crate::state::StateDir;
 use crate::vm::AllowRule;
@@ -27,15 +28,15 @@ const TOKENS_INTERVAL: Duration = Duration::from_secs(60);
 /// The bundle's part of a bottle's directory.
 const DIR: &str = "bundle";
 
-/// A bundle that is ready.
+/// A bundle whose container runs: its ports are known.
 pub(super) enum Started {
-    /// Of [`BundleRequest::Proxy`], with the proxy's port.
-    Proxy(Bundle, std::net::SocketAddrV4),
+    /// Of [`BundleRequest::Proxy`], with where the proxy's port is published.
+    Proxy(Bundle, u16, SocketAddrV4),
     /// Of [`BundleRequest::Daemons`], with what it is to allow.
     Daemons(Box<Sidecars>, Vec<GitUpstream>),
 }
 
-/// Starts what is asked for, and waits until it is ready. Stops when the launch is over; what is there then is the caller's to remove.
+/// Starts the container of what is asked for. Stops when the launch is over; what is there then is the caller's to remove.
 pub(super) async fn start(
     docker: &Docker,
     state: &StateDir,
@@ -62,12 +63,8 @@ async fn start_proxy(
     let mut spec = BundleSpec::new(state.slug(), state.root(), image);
     spec.ports = vec![port];
     let bundle = Bundle::start_unless(docker, spec, &|| interrupt.is_over()).await?;
-    tokio::select! {
-        ready = bundle.wait_ready(docker, port, PROXY_READY_LIMIT) => ready?,
-        () = interrupt.over() => return Err(BundleError::Stopped { slug: state.slug().to_owned() }),
-    }
     match bundle.endpoint(port) {
-        Some(endpoint) => Ok(Started::Proxy(bundle, endpoint)),
+        Some(endpoint) => Ok(Started::Proxy(bundle, port, endpoint)),
         None => Err(BundleError::NotPublished { container: bundle.container().to_owned(), port }),
     }
 }
@@ -87,15 +84,32 @@ async fn start_daemons(
         plan: BundlePlan::new(manifest)?,
         ready_limit: DAEMONS_READY_LIMIT,
     };
-    let sidecars = Sidecars::start_until(docker, spec, &|| interrupt.is_over(), interrupt.over()).await?;
+    let sidecars = Sidecars::begin(docker, spec, &|| interrupt.is_over(), interrupt.over()).await?;
     Ok(Started::Daemons(Box::new(sidecars), manifest.git.clone()))
 }
 
 impl Started {
+    /// Waits until all that runs in it is ready, and says how long that took, and of that each daemon.
+    pub(super) async fn wait_ready(&mut self, docker: &Docker) -> Result<Vec<Step>, BundleError> {
+        let since = Instant::now();
+        match self {
+            Self::Proxy(bundle, port, _) => bundle.wait_ready(docker, *port, PROXY_READY_LIMIT).await?,
+            Self::Daemons(sidecars, _) => sidecars.wait_ready(docker).await?,
+        }
+        let mut steps = vec![Step { name: "bundle: ready".into(), took: since.elapsed() }];
+        if let Self::Daemons(sidecars, _) = self {
+            steps.extend(sidecars.ready().iter().filter_map(|daemon| {
+                let took = Duration::from_millis(daemon.ready_ms?);
+                Some(Step { name: format!("bundle: {} ready", daemon.name).into(), took })
+            }));
+        }
+        Ok(steps)
+    }
+
     /// The container and its network.
     pub(super) fn bundle(&self) -> &Bundle {
         match self {
-            Self::Proxy(bundle, _) => bundle,
+            Self::Proxy(bundle, ..) => bundle,
             Self::Daemons(sidecars, _) => sidecars.bundle(),
         }
     }
@@ -113,12 +127,6 @@ impl Started {
         let steps = self.bundle().steps();
         timings.note("bundle: network", steps.network);
         timings.note("bundle: container", steps.container);
-        let Self::Daemons(sidecars, _) = self else { return };
-        for daemon in sidecars.ready() {
-            if let Some(ready_ms) = daemon.ready_ms {
-                timings.note(format!("bundle: {} ready", daemon.name), Duration::from_millis(ready_ms));
-            }
-        }
     }
 
     /// What a guest of this plan gets: the published ports, all of them and nothing else; their addresses; whom to trust.
@@ -126,7 +134,7 @@ impl Started {
         let published = self.bundle().endpoints().values();
         let allow = plan.allow.iter().cloned().chain(published.copied().map(AllowRule::endpoint)).collect();
         let (sidecars, upstreams) = match self {
-            Self::Proxy(_, proxy) => {
+            Self::Proxy(_, _, proxy) => {
                 return Surroundings { allow, env: env::proxy(*proxy), provisions: Provisions::default() };
             }
             Self::Daemons(sidecars, upstreams) => (sidecars, upstreams),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ca ──────────────────────────────┐
-//! prompt ─► files ─► skills ─► git ─┴─► supervise ─► the process
+//! prompt ─► files ─► skills ─► git ─┴─► (the daemons are ready) ─► supervise ─► the process
 //! ```
 //!
 //! - [`ca`]: the CA of the bundle's first hop is trusted.
@@ -52,8 +52,8 @@ pub(super) struct Provisions {
     pub(super) supervise: bool,
 }
 
-/// Puts all of it there, and what the plan says; `again` in a bottle that has run before. The CA is the slow one, and nothing needs it
-/// but what speaks to the bundle.
+/// Puts all of it there, and what the plan says, but for [`register`]; `again` in a bottle that has run before. The CA is the slow one, and
+/// nothing needs it but what speaks to the bundle, which need not be ready for this.
 pub(super) fn run(
     vm: &Vm,
     provisions: &Provisions,
@@ -77,17 +77,24 @@ pub(super) fn run(
             (trusted, others) => others.and(trusted),
         }
     });
-    let done = done.and_then(|()| match &provide.register[..] {
-        [] => Ok(()),
-        command if provisions.supervise => {
-            of_others.measure("provision: supervise", || supervise::register(&hands, command))
-        }
-        _ => Ok(()),
-    });
     for (name, took) in of_ca.took.into_iter().chain(of_others.took) {
         timings.note(name, took);
     }
     done
+}
+
+/// Has the agent's program register supervise, which it may ask for that.
+pub(super) fn register(
+    vm: &Vm,
+    provisions: &Provisions,
+    provide: &Provide,
+    timings: &mut Timings,
+) -> Result<(), ProvisionError> {
+    if provide.register.is_empty() || !provisions.supervise {
+        return Ok(());
+    }
+    let hands = Hands::new(vm.agent());
+    timings.measure("provision: supervise", || supervise::register(&hands, &provide.register))
 }
 
 /// What does not need the CA, in an order: the first of them makes the home of a user who has none.
