@@ -45,6 +45,9 @@ enum Verb {
         /// Measure bundles here, where docker has this image of theirs
         #[arg(long, hide = true, value_name = "REFERENCE")]
         inside_docker: Option<String>,
+        /// Measure agents here, where docker has these images of a bundle and of agents
+        #[arg(long, hide = true, num_args = 3, value_names = ["BUNDLE", "AGENT", "ARCHIVE"])]
+        inside_run: Option<Vec<String>>,
         /// Measure here, with this image and the inits in this directory
         #[arg(long, hide = true, num_args = 2, value_names = ["ARCHIVE", "INITS"])]
         inside: Option<Vec<PathBuf>>,
@@ -134,6 +137,12 @@ pub(crate) fn run() -> Result<ExitCode> {
             })
         }
         Verb::Bench { inside_docker: Some(image), .. } => bench::run_inside_docker(&image),
+        Verb::Bench { inside_run: Some(words), .. } => {
+            let [bundle, agent, archive] = words.as_slice() else {
+                return Ok(ExitCode::from(crate::error::FAILED));
+            };
+            bench::run_agents_inside(bundle, agent, archive.as_ref())
+        }
         Verb::Bench { parts, size, inside: None, bundle_image, .. } => {
             bench::run(&parts, size, bundle_image.as_deref()).map(ExitCode::from)
         }

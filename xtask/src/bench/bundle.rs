@@ -4,7 +4,7 @@
 //! All samples but docker's come from `examples/bundle_costs/`. No VM is needed, only docker, which is one for this alone.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -33,23 +33,28 @@ const NAME: &str = "bench-reference";
 
 /// Measures with this archive of a bundle's image, or with the image that is made here.
 pub(super) fn run(archive: Option<&Path>) -> Result<()> {
-    let (reference, archive) = match archive {
-        Some(archive) => (first_name(archive)?, archive.to_path_buf()),
-        None => {
-            let image = images::sidecars::ensure()?;
-            if image.stand_in.is_some() {
-                println!("NOT OF PIPELOCK: the image has a stand-in for it, which looks into nothing.");
-                println!("An image with pipelock is taken by --bundle-image ARCHIVE.");
-            }
-            (image.reference, image.archive)
-        }
-    };
+    let (reference, archive) = image(archive)?;
     // Its own process: it changes its network.
     let this = paths::this_program()?;
     let mut kvm = Command::new(&this);
     kvm.args(["kvm", "--here", "--image"]).arg(archive).arg("--").arg(&this);
     let status = kvm.args(["bench", "--inside-docker", &reference]).status().doing("run xtask kvm")?;
     if status.success() { Ok(()) } else { Err(Error::other(format!("the bench in docker: {status}"))) }
+}
+
+/// What docker calls the bundle's image in this archive, or the one that is made here; and its archive.
+pub(super) fn image(archive: Option<&Path>) -> Result<(String, PathBuf)> {
+    if let Some(archive) = archive {
+        // It is to be found from anywhere.
+        let archive = archive.canonicalize().file("find", archive)?;
+        return Ok((first_name(&archive)?, archive));
+    }
+    let image = images::sidecars::ensure()?;
+    if image.stand_in.is_some() {
+        println!("NOT OF PIPELOCK: the image has a stand-in for it, which looks into nothing.");
+        println!("An image with pipelock is taken by --bundle-image ARCHIVE.");
+    }
+    Ok((image.reference, image.archive))
 }
 
 /// Measures where docker has the image.

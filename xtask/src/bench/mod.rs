@@ -8,8 +8,9 @@
 //! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun as it is published.
 //! - [`bundle`] (g, h): the start of a bundle, against docker's own commands, and requests through its proxies, against direct ones;
 //!   on this machine, by the hidden option `--inside-docker`.
+//! - [`run`] (i): `bottle run` of an agent, against `docker run` of the same image beside the same bundle.
 //!
-//! All but (a), images and bundles run where KVM works, by the hidden option `--inside`.
+//! All but (a), images and bundles run where KVM works, by the hidden options `--inside` and `--inside-run`.
 
 mod bundle;
 mod child;
@@ -19,6 +20,7 @@ mod import;
 mod memory;
 mod net;
 mod plain;
+mod run;
 mod start;
 mod table;
 
@@ -59,9 +61,11 @@ pub(crate) enum Part {
     Net,
     /// A bundle's start, and requests through it; takes root
     Bundle,
+    /// An agent behind its bundle, from nothing to its first byte
+    Run,
 }
 
-/// Runs these parts, all if there is none; that of bundles with the bundle's image in this archive, if there is one.
+/// Runs these parts, all if there is none; those of bundles with the bundle's image in this archive, if there is one.
 pub(crate) fn run(parts: &[Part], copy_mib: u64, bundle_image: Option<&Path>) -> Result<u8> {
     let wanted = |part| parts.is_empty() || parts.contains(&part);
     setup::run(setup::Voice::Changes)?;
@@ -76,7 +80,13 @@ pub(crate) fn run(parts: &[Part], copy_mib: u64, bundle_image: Option<&Path>) ->
     if wanted(Part::Bundle) {
         bundle::run(bundle_image)?;
     }
-    if !parts.is_empty() && parts.iter().all(|part| matches!(part, Part::Image | Part::Bundle)) {
+    if wanted(Part::Run) {
+        let code = run::run(bundle_image)?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    if !parts.is_empty() && parts.iter().all(|part| matches!(part, Part::Image | Part::Bundle | Part::Run)) {
         return Ok(0);
     }
     let images = images::ensure(&["debian".into()])?;
@@ -111,6 +121,11 @@ pub(crate) fn run(parts: &[Part], copy_mib: u64, bundle_image: Option<&Path>) ->
 /// Measures bundles here, where docker has this image of theirs.
 pub(crate) fn run_inside_docker(bundle_image: &str) -> Result<ExitCode> {
     bundle::run_inside(&programs()?, bundle_image).map(|()| ExitCode::SUCCESS)
+}
+
+/// Measures agents here, where KVM works and docker has these images of the bundle's and the agent's, which is in this archive, too.
+pub(crate) fn run_agents_inside(bundle_image: &str, agent_image: &str, archive: &Path) -> Result<ExitCode> {
+    run::run_inside(programs()?, bundle_image, agent_image, archive).map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs these parts here, where KVM works.
