@@ -81,6 +81,8 @@ impl<W: Write> TarWriter<W> {
 
     fn write_entry(&mut self, entry: &Entry) -> io::Result<()> {
         let mut header = Header::new_ustar();
+        // What has no content has a size all the same: not all readers take an empty field for a number.
+        header.set_size(0);
         let mut records = Vec::new();
         let mut path = self.path(&entry.path);
         let mut link = Vec::new();
