@@ -29,7 +29,7 @@ pub(super) fn mint(daemon: &str, slug: &str) -> Result<Authority, BundleError> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, format!("{daemon} of the bottle {slug}"));
+    name.push(DnType::CommonName, common_name(daemon, slug));
     params.distinguished_name = name;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages =
@@ -41,6 +41,25 @@ pub(super) fn mint(daemon: &str, slug: &str) -> Result<Authority, BundleError> {
     // The times: rcgen's, from 1975 on. A bottle's CA ends with its bottle, and a guest's clock may be off.
     let certificate = params.self_signed(&key).map_err(failed)?;
     Ok(Authority { certificate: certificate.pem(), key: ec_private_key(&key).ok_or_else(no_key)? })
+}
+
+fn common_name(daemon: &str, slug: &str) -> String {
+    format!("{daemon} of the bottle {slug}")
+}
+
+/// The hash of the subject of such a CA, as `openssl x509 -subject_hash` has it: the first bytes of the SHA-1 of the name, in lower case.
+pub(super) fn subject_hash(daemon: &str, slug: &str) -> String {
+    let name = common_name(daemon, slug).to_lowercase();
+    // A SET of a SEQUENCE of 2.5.4.3 and a UTF8String; of a slug's length, so that each has a length of one byte.
+    let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+    let mut der = Vec::new();
+    for (tag, more) in [(0x31, 9), (0x30, 7)] {
+        der.extend([tag, length.saturating_add(more)]);
+    }
+    der.extend([0x06, 3, 0x55, 0x04, 0x03, 0x0c, length]);
+    der.extend_from_slice(name.as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &der);
+    digest.as_ref().iter().take(4).rev().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The key in the form that pipelock takes, where rcgen has PKCS #8: the same numbers in another frame.
@@ -71,6 +90,18 @@ mod tests {
     use rustls::pki_types::pem::PemObject as _;
 
     use super::*;
+
+    #[test]
+    fn openssl_has_the_same_hash() {
+        for slug in ["one", "Reviewer_7-f3A", &"x".repeat(40)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), mint("egress", slug).unwrap().certificate).unwrap();
+            let mut openssl = std::process::Command::new("openssl");
+            let output =
+                openssl.args(["x509", "-noout", "-subject_hash", "-in"]).arg(file.path()).output().unwrap();
+            assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), subject_hash("egress", slug));
+        }
+    }
 
     #[test]
     fn the_key_is_that_of_the_certificate() {

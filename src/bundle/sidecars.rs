@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bottle_protocol::bundle::{self as protocol, Answer, Secrets, State, Status};
 
+use super::ca;
 use super::client::Docker;
 use super::error::BundleError;
 use super::files::{Files, Owner};
@@ -158,6 +159,11 @@ impl Sidecars {
     /// The CA of the first hop, PEM: the guest is to trust it.
     pub fn ca(&self) -> &str {
         &self.ca
+    }
+
+    /// The hash of that CA's subject, as OpenSSL names files of CAs: `HASH.0`.
+    pub fn ca_subject_hash(&self) -> String {
+        ca::subject_hash(self.first_hop_name(), self.bundle.slug())
     }
 
     /// Whose CA that is.

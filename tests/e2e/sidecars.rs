@@ -9,6 +9,7 @@ mod outside;
 mod pipelock;
 mod provision;
 mod run;
+mod trust;
 
 use std::time::{Duration, Instant};
 

@@ -9,7 +9,7 @@ use crate::bundle::{
     Bundle, BundleError, BundleManifest, BundlePlan, BundleSpec, Docker, GitUpstream, Sidecars, SidecarsSpec,
 };
 use crate::launch::guest::Surroundings;
-use crate::launch::provision::{InsteadOf, Provisions};
+use crate::launch::provision::{Ca, InsteadOf, Provisions};
 use crate::launch::shared::SharedObserver;
 use crate::launch::{Interrupt, LaunchError, Step, Timings, own_image};
 use crate::plan::{BundleRequest, Plan};
@@ -152,7 +152,11 @@ impl Started {
             allow,
             env: env::daemons(sidecars.first_hop(), git_gate, supervise),
             provisions: Provisions {
-                ca: Some((sidecars.first_hop_name(), sidecars.ca().to_owned())),
+                ca: Some(Ca {
+                    daemon: sidecars.first_hop_name(),
+                    certificate: sidecars.ca().to_owned(),
+                    subject_hash: sidecars.ca_subject_hash(),
+                }),
                 instead_of: git_gate.into_iter().flat_map(instead_of).collect(),
                 supervise: supervise.is_some(),
             },

@@ -72,6 +72,16 @@ impl<'a> Hands<'a> {
             .map_err(|source| ProvisionError::file(step, "write", path, source))
     }
 
+    /// Puts links of root's into a directory, by their names and what they say, in the place of what was there.
+    pub(super) fn link(
+        &self,
+        step: &'static str,
+        dir: &str,
+        links: &[(&str, &str)],
+    ) -> Result<(), ProvisionError> {
+        self.put(tar_of_links(links), dir).map_err(|source| ProvisionError::file(step, "write", dir, source))
+    }
+
     fn put(&self, tar: io::Result<Vec<u8>>, to: &str) -> Result<(), CopyError> {
         let tar = tar.map_err(CopyError::Output)?;
         self.agent.put_tar(&*tar, to, CopyOptions::default()).map(drop)
@@ -117,6 +127,20 @@ impl<'a> Hands<'a> {
             Ok(_) => first_file(&tar.0).map(Some).map_err(CopyError::Output).map_err(failed),
             Err(CopyError::Guest { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The names of all that is below a directory; nothing if it can't be read, or is larger than any file that is read here.
+    pub(super) fn names(
+        &self,
+        step: &'static str,
+        path: &str,
+    ) -> Result<Option<Vec<String>>, ProvisionError> {
+        let mut tar = Limited(Vec::new());
+        match self.agent.get_tar(Path::new(path), &mut tar, CopyOptions::default()) {
+            Ok(_) => Ok(names_of(&tar.0).ok()),
+            Err(CopyError::Guest { .. } | CopyError::Output(_)) => Ok(None),
+            Err(error) => Err(ProvisionError::file(step, "read", path, error)),
         }
     }
 
@@ -228,6 +252,35 @@ fn tar(directories: &[&str], file: Option<(&str, u32, &[u8])>) -> io::Result<Vec
     tar.into_inner()
 }
 
+fn tar_of_links(links: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, target) in links {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        tar.append_link(&mut header, name, target)?;
+    }
+    tar.into_inner()
+}
+
+/// Of all entries below the first one, which is a directory.
+fn names_of(tar: &[u8]) -> io::Result<Vec<String>> {
+    let mut tar = tar::Archive::new(tar);
+    let mut entries = tar.entries()?;
+    let is_dir = entries.next().transpose()?.is_some_and(|first| first.header().entry_type().is_dir());
+    if !is_dir {
+        return Err(io::Error::other("it is no directory"));
+    }
+    let name = |entry: io::Result<tar::Entry<'_, _>>| {
+        Ok(entry?.path()?.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
 fn first_file(tar: &[u8]) -> io::Result<Vec<u8>> {
     let mut tar = tar::Archive::new(tar);
     let entry = tar.entries()?.next().transpose()?;
@@ -277,6 +330,14 @@ mod tests {
         );
         assert!(first_file(&deep).is_err(), "a directory is no file");
         assert!(first_file(&[]).is_err());
+    }
+
+    #[test]
+    fn what_is_below_a_directory_is_told_from_the_directory() {
+        assert_eq!(names_of(&tar(&names("/a"), None).unwrap()).unwrap(), [""; 0]);
+        assert_eq!(names_of(&tar(&names("/a/b"), Some(("c", 0o644, b""))).unwrap()).unwrap(), ["b", "c"]);
+        assert!(names_of(&tar(&[], Some(("c", 0o644, b""))).unwrap()).is_err());
+        assert!(names_of(&[]).is_err());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(super) use ca::BUNDLE as CA_BUNDLE;
+pub(super) use ca::{BUNDLE as CA_BUNDLE, Ca};
 pub use error::ProvisionError;
 pub(super) use git::InsteadOf;
 pub(super) use skills::check as check_skills;
@@ -44,8 +44,8 @@ const STEP_LIMIT: Duration = Duration::from_secs(300);
 /// What a guest is to get of its bundle.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Provisions {
-    /// The daemon that is the first hop, and its CA, PEM.
-    pub(super) ca: Option<(&'static str, String)>,
+    /// The CA of the first hop.
+    pub(super) ca: Option<Ca>,
     /// The upstreams of git-gate.
     pub(super) instead_of: Vec<InsteadOf>,
     /// There is a supervise.
@@ -65,8 +65,8 @@ pub(super) fn run(
     let (mut of_ca, mut of_others) = (Steps::new(vm), Steps::new(vm));
     let done = thread::scope(|scope| {
         let trusting = thread::Builder::new().name("provision".to_owned()).spawn_scoped(scope, || {
-            let Some((daemon, certificate)) = &provisions.ca else { return Ok(()) };
-            of_ca.step("ca", "provision: CA", || ca::trust(&hands, daemon, certificate))
+            let Some(ca) = &provisions.ca else { return Ok(()) };
+            of_ca.step("ca", "provision: CA", || ca::trust(&hands, ca))
         });
         let trusting = trusting.map_err(|source| ProvisionError::Thread { step: "ca", source })?;
         let others = set_up(&mut of_others, &hands, provisions, provide, again);
