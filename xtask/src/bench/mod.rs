@@ -8,7 +8,7 @@
 //! - [`net`] (f): connections from a guest to the host behind allowlists, against libkrun as it is published.
 //! - [`bundle`] (g, h): the start of a bundle, against docker's own commands, and requests through its proxies, against direct ones;
 //!   on this machine, by the hidden option `--inside-docker`.
-//! - [`run`] (i): `bottle run` of an agent, against `docker run` of the same image beside the same bundle.
+//! - [`mod@run`] (i): `bottle run` of an agent, against `docker run` of the same image beside the same bundle.
 //!
 //! All but (a), images and bundles run where KVM works, by the hidden options `--inside` and `--inside-run`.
 
