@@ -3,6 +3,7 @@
 Runs until stdin ends. Prints the command line of each process whose memory or descriptors it could open, or that it could trace.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -15,14 +16,18 @@ ptrace = ctypes.CDLL(None).ptrace
 ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode().strip()
+    except OSError:
+        return ""
+
+
 def processes():
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
-            try:
-                with open(f"/proc/{name}/cmdline", "rb") as file:
-                    yield int(name), file.read().replace(b"\0", b" ").decode().strip()
-            except OSError:
-                pass
+            yield int(name), command_line(name)
 
 
 def is_open(pid):
@@ -38,11 +43,14 @@ def is_open(pid):
 with subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL) as own:
     for pid, line in list(processes()):
         if "egress.py" in line or "git-gate" in line:
-            os.kill(pid, signal.SIGKILL)
+            # What follows another one into its death may be gone.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     found = set()
     while not select.select([sys.stdin], [], [], 0)[0]:
         for pid, line in processes():
-            if line and line not in found and is_open(pid):
+            # A child that was another program when it was opened than when it was named is of neither name.
+            if line and line not in found and is_open(pid) and command_line(pid) == line:
                 found.add(line)
     own.kill()
 print("\n".join(sorted(found)))
